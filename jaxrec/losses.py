@@ -1,8 +1,10 @@
 """Losses: pure functions of scores that return one number per example, reduced by the caller.
 
-`positive` [B] are the scores of the positives, `negatives` [B, N] those of their negatives, and `used` [B, N] is 1 for
-negatives in use, else 0. For an example without negatives in use, losses are 0, except `bce`, `gbce` and `ccl`, which
-then consist of the positive's part.
+Args:
+    positive: scores of the positives, [B].
+    negatives: scores of their negatives, [B, N].
+    used: 1 for negatives in use, else 0, [B, N]. For an example without any, losses are 0, except `bce`, `gbce` and
+        `ccl`, which then consist of the positive's part.
 """
 
 from typing import Literal
@@ -17,13 +19,21 @@ from jaxrec.hyper import Swept, Traced
 
 
 def bpr(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
-    """Bayesian personalized ranking: mean over j of -log sigmoid(s_i - s_j).   [Rendle et al. 2009]"""
+    """Bayesian personalized ranking: mean over j of -log sigmoid(s_i - s_j).   [Rendle et al. 2009]
+
+    Args:
+        positive, negatives, used: see above.
+    """
     loss = jax.nn.softplus(negatives - positive[:, None])
     return jnp.sum(loss * used, axis=1) / jnp.maximum(jnp.sum(used, axis=1), 1)
 
 
 def bce(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
-    """Binary cross-entropy, mean over the 1 + N labeled pairs.   [He et al. 2017, eq. 7]"""
+    """Binary cross-entropy, mean over the 1 + N labeled pairs.   [He et al. 2017, eq. 7]
+
+    Args:
+        positive, negatives, used: see above.
+    """
     loss = jax.nn.softplus(-positive) + jnp.sum(jax.nn.softplus(negatives) * used, axis=1)
     return loss / (1 + jnp.sum(used, axis=1))
 
@@ -38,8 +48,12 @@ def gbce(
     """Generalized binary cross-entropy: positives have weight 1 - t (1 - a), with the sampling rate a = N / (I - 1).
 
     With few negatives, plain binary cross-entropy is overconfident: predicted probabilities are far too high and the
-    top items hard to distinguish. t = 1 corrects for sampling, t = 0 is `bce`.   [Petrov and Macdonald 2023, gSASRec,
-    eq. 15]
+    top items hard to distinguish.   [Petrov and Macdonald 2023, gSASRec, eq. 15]
+
+    Args:
+        positive, negatives, used: see above.
+        n_items: I, size of the catalog.
+        t: calibration: 1 corrects for sampling, 0 is `bce`.
     """
     n = jnp.sum(used, axis=1)
     weight = 1 - t * (1 - n / (n_items - 1))
@@ -54,6 +68,9 @@ def softmax(
 
     -s_i + log(exp s_i + sum_j exp s_j). Uniform negatives need no logQ correction, because their log-probability only
     shifts every s_j by a constant.   [Jean et al. 2015]
+
+    Args:
+        positive, negatives, used: see above.
     """
     others = jax.nn.logsumexp(jnp.where(used > 0, negatives, -jnp.inf), axis=1)
     return jnp.logaddexp(positive, others) - positive
@@ -68,9 +85,13 @@ def bsl(
 ) -> Float[Array, "B"]:
     """Bilateral softmax loss: -s_i / t_1 + (t_2 / t_1) log mean_j exp(s_j / t_2), for cosines.
 
-    t_2 = `temperature` decides how much the loss concentrates on hard negatives, and t_1 = `positive_temperature`
-    weighs positives against negatives. Equal temperatures are the softmax loss without the positive in its denominator.
+    Equal temperatures are the softmax loss without the positive in its denominator.
     [Wu et al. 2024, BSL: Understanding and improving softmax loss for recommendation; here with one positive]
+
+    Args:
+        positive, negatives, used: see above.
+        temperature: t_2; the lower, the more the loss concentrates on hard negatives.
+        positive_temperature: t_1; weighs positives against negatives.
     """
     others = _log_mean_exp(negatives / temperature, used)
     return jnp.where(_any(used), (temperature * others - positive) / positive_temperature, 0.0)
@@ -86,9 +107,14 @@ def psl(
 ) -> Float[Array, "B"]:
     """Pairwise softmax loss: log mean_j f(d_j)^(1 / t) with d_j = (s_j - s_i) / 2, for cosines.
 
-    f(d) is tanh(d) + 1, arctan(d) + 1 or max(d + 1, 0), where the softmax loss has exp(d): closer to a step, so
-    the loss is closer to NDCG and less sensitive to false negatives.
+    f is closer to a step than the exp(d) of the softmax loss, so the loss is closer to NDCG and less sensitive to false
+    negatives.
     [Yang et al. 2024, PSL: Rethinking and improving softmax loss from pairwise perspective for recommendation]
+
+    Args:
+        positive, negatives, used: see above.
+        temperature: t.
+        activation: f(d) is tanh(d) + 1, arctan(d) + 1 (atan), or max(d + 1, 0) (relu).
     """
     d = (negatives - positive[:, None]) / 2
     f = {"tanh": jnp.tanh, "atan": jnp.arctan, "relu": lambda d: d}[activation]
@@ -108,9 +134,15 @@ def slatk(
     """SL@K: sigmoid((s_i - b) / t_w) log sum_j exp((s_j - s_i) / t), for cosines; a surrogate of NDCG@K.
 
     b is the k-th highest score, so that positives within reach of the top k count most. It is estimated without
-    gradient from the positive and its negatives; with N of I items sampled, rank k among them is about rank k I / N of
-    the catalog. The authors' estimate also has the user's other positives, and is updated every few epochs.
+    gradient from the positive and its negatives. The authors' estimate also has the user's other positives, and is
+    updated every few epochs.
     [Yang et al. 2025, Breaking the top-K barrier: Advancing top-K ranking metrics optimization in recommender systems]
+
+    Args:
+        positive, negatives, used: see above.
+        k: rank among positive and negatives; with N of I items sampled, it is about rank k I / N of the catalog.
+        temperature: t.
+        weight_temperature: t_w.
     """
     scores = jnp.concatenate([positive[:, None], jnp.where(used > 0, negatives, -jnp.inf)], axis=1)
     top = jax.lax.top_k(jax.lax.stop_gradient(scores), min(k, scores.shape[1]))[0]
@@ -130,7 +162,12 @@ def ccl(
 ) -> Float[Array, "B"]:
     """Cosine contrastive loss: 1 - s_i + weight * mean_j max(0, s_j - margin).
 
-    Negatives below the margin are easy and cost nothing.   [Mao et al. 2021, SimpleX]
+    [Mao et al. 2021, SimpleX]
+
+    Args:
+        positive, negatives, used: see above.
+        margin: cosine below which negatives are easy and cost nothing.
+        weight: weight of the negatives.
     """
     hard = jnp.maximum(negatives - margin, 0) * used
     return 1 - positive + weight * jnp.sum(hard, axis=1) / jnp.maximum(jnp.sum(used, axis=1), 1)

@@ -93,9 +93,13 @@ def mrr(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "
 def rbp(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], p: Probability = 0.8) -> Float[Array, "B"]:
     """Rank-biased precision with persistence p; NaN for a user without relevant items.
 
-    (1 - p) sum_k hits_k p^(rank_k - 1), where p is the probability of looking one rank further. A list of K hits scores
-    1 - p^K; the remainder belongs to ranks below K.
+    (1 - p) sum_k hits_k p^(rank_k - 1). A list of K hits scores 1 - p^K; the remainder belongs to ranks below K.
     [Moffat and Zobel 2008]
+
+    Args:
+        hits: whether the item at each rank is relevant.
+        n_relevant: number of relevant items.
+        p: probability of looking one rank further.
     """
     weights = (1 - p) * p ** (_ranks(hits.shape[1]) - 1)
     return _defined(jnp.where(hits, weights[None, :], 0.0).sum(axis=1), n_relevant)
@@ -104,9 +108,13 @@ def rbp(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], p: Probability = 
 def err(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], stop: Probability = 0.5) -> Float[Array, "B"]:
     """Expected reciprocal rank at which a user stops; NaN for a user without relevant items.
 
-    sum_k hits_k stop (1 - stop)^(hits above k) / rank_k, where `stop` is the probability that a relevant item ends the
-    search, 1/2 for binary grades in the paper. A single hit at rank 1 scores `stop`; the metric is always below 1.
-    [Chapelle et al. 2009]
+    sum_k hits_k stop (1 - stop)^(hits above k) / rank_k. A single hit at rank 1 scores `stop`; the metric is always
+    below 1.   [Chapelle et al. 2009]
+
+    Args:
+        hits: whether the item at each rank is relevant.
+        n_relevant: number of relevant items.
+        stop: probability that a relevant item ends the search, 1/2 for binary grades in the paper.
     """
     above = jnp.cumsum(hits, axis=1, dtype=jnp.float32) - hits.astype(jnp.float32)
     stops = stop * (1 - stop) ** above / _ranks(hits.shape[1])[None, :]

@@ -67,7 +67,14 @@ class Dataset:
 
     @classmethod
     def given_split(cls, train: object, test: object, validation: object = None, **columns: object) -> "Dataset":
-        """Read predefined train and test parts, for `jaxrec.split(data, "given")`; columns as for `Dataset`."""
+        """Read predefined parts, for `jaxrec.split(data, "given")`.
+
+        Args:
+            train: a table or file, as for `Dataset`.
+            test: another.
+            validation: another; None: a part of train, see `split`.
+            columns: columns and options as for `Dataset`.
+        """
         parts = {"path": None, "train": train, "validation": validation, "test": test}
         named = {_COLUMNS.get(name, name): option for name, option in columns.items()}
         return cls.named("files", **parts, **named)

@@ -113,9 +113,12 @@ class SequenceModel(Factorized):
     def encode(
         self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
     ) -> Float[Array, "B T D"]:
-        """Encoder output at each position, scored against `item_vectors`; `noise` turns dropout on.
+        """Encoder output at each position, scored against `item_vectors`.
 
-        `context` is only passed to a model that reads more than items.
+        Args:
+            items: histories, oldest item first, left-padded with -1.
+            noise: turns dropout on; None in evaluation.
+            context: columns of the events and the users; only passed to a model that reads more than items.
         """
         raise self._lacks("encode(items, noise)")
 

@@ -30,14 +30,26 @@ class Negatives(NamedTuple):
     def first(
         cls, items: Int[Array, "B N"], n_negatives: Int[Array, ""], log_q: Float[Array, "I"] | None = None
     ) -> "Negatives":
-        """Negatives whose first `n_negatives` columns are in use."""
+        """Negatives whose first columns are in use.
+
+        Args:
+            items: the negatives.
+            n_negatives: number of columns in use.
+            log_q: see `Negatives`.
+        """
         used = (jnp.arange(items.shape[1], dtype=jnp.int32) < n_negatives).astype(jnp.float32)
         return cls(items, jnp.broadcast_to(used[None, :], items.shape), log_q)
 
     def where(
         self, chosen: Bool[Array, "B N"], other: "Negatives", log_q: Float[Array, "I"] | None = None
     ) -> "Negatives":
-        """These negatives where `chosen` is True, elsewhere those of `other`."""
+        """Choose between these negatives and others.
+
+        Args:
+            chosen: True where these are chosen.
+            other: the others.
+            log_q: of the result, see `Negatives`.
+        """
         items, used = jnp.where(chosen, self.items, other.items), jnp.where(chosen, self.used, other.used)
         return Negatives(items, used, log_q)
 

@@ -73,7 +73,13 @@ class Sampler(ABC):
         return self(source, examples[:1], n_items, n_negatives, first)
 
     def excluded(self, tables: PyTree, user: Int[Array, "B"], items: Int[Array, "1 N"]) -> Bool[Array, "B N"] | None:
-        """Whether items of a shared set must not be negatives of a user; None: no item is excluded."""
+        """Whether items must not be negatives of a user; None: no item is excluded.
+
+        Args:
+            tables: result of `prepare`.
+            user: users of the batch.
+            items: a set that `shared` has drawn.
+        """
         return None
 
     @abstractmethod
