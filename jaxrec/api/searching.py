@@ -20,7 +20,6 @@ from jaxrec.errors import InputError
 from jaxrec.launch import winner
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.python_workers import python_launcher
-from jaxrec.launch.search_task import SearchTask, plan_of
 from jaxrec.launch.searches import runner_of, train_trials
 from jaxrec.machine import use_all_cores
 from jaxrec.models.model import Model
@@ -28,6 +27,7 @@ from jaxrec.settings import CONF, Tree
 from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.scratch import scratch_folder
 from jaxrec.sweep.search_settings import Search
+from jaxrec.sweep.search_task import SearchTask, plan_of
 from jaxrec.sweep.space import Values, space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
@@ -175,7 +175,7 @@ def search(
         storage: BaseStorage = InMemoryStorage() if folder is None else open_storage(None, folder)
         runner = runner_of(task, split.selection, storage, folder)
         study = train_trials(task, runner, storage, place)
-        tuned = finish(tuning, chosen, task.plan, runner, study, split)
+        tuned = finish(task, runner, study, split)
         if folder is not None:
             winner.write(folder, name, tuned, [])
     return SearchResult(tuned)

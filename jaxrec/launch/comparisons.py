@@ -24,7 +24,6 @@ from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch import searches
 from jaxrec.launch.contenders import SHARED, Contender, Work, check_shared, checked, on_data
 from jaxrec.launch.many_workers import run_workers
-from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.seeds import train_seeds
 from jaxrec.launch.single import select
 from jaxrec.launch.terminal_tables import say_data, say_undefined
@@ -34,6 +33,7 @@ from jaxrec.metric_names import larger_is_better
 from jaxrec.report.models import models_section, shown_models
 from jaxrec.settings import Tree, get, is_random
 from jaxrec.sweep.objectives import value_of
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.storage import SWEEPS
 
 FAILURES = (InputError, MemoryError, jax.errors.JaxRuntimeError)  # of one model, which do not end the comparison

@@ -11,9 +11,9 @@ from jaxrec import experiment, settings
 from jaxrec.atomic_files import read_json, write_json
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named
-from jaxrec.launch.search_task import SearchTask, check_search
 from jaxrec.settings import Tree, differing, flat, is_random
 from jaxrec.settings.combinations import check_validated
+from jaxrec.sweep.search_task import SearchTask, check_search
 
 N_TRIALS = 16  # of each model, unless set or limited by time
 STATE_FILE = "comparison.json"  # progress of a model in its folder

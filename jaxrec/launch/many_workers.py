@@ -14,11 +14,11 @@ from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch.search_progress import SearchProgress
-from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import STOP, Launcher, WorkerProcess, processes
 from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.plan import fill_or_check, open_study
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import write_trials
 from jaxrec.sweep.winner import Tuned

@@ -10,12 +10,12 @@ from pathlib import Path
 from jaxrec.arguments import REGISTERED
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, first_line
-from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.searches import run_part
 from jaxrec.launch.worker_process import Launcher, WorkerProcess, start_here
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import import_targets
 from jaxrec.sweep.scratch import scratch_folder
+from jaxrec.sweep.search_task import SearchTask
 
 CODE = "from jaxrec.launch.python_workers import main; main()"
 

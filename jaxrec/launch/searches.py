@@ -15,7 +15,6 @@ from jaxrec.data.splits.split import Selection, Split
 from jaxrec.experiment import Result
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.search_progress import SearchProgress, copies_line
-from jaxrec.launch.search_task import SearchTask, check_search
 from jaxrec.launch.terminal_tables import say_data
 from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers, stopped_with_launch
@@ -26,6 +25,7 @@ from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.plan import UNLIMITED, open_study
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search import search
+from jaxrec.sweep.search_task import SearchTask, check_search
 from jaxrec.sweep.storage import SWEEPS, open_storage
 from jaxrec.sweep.trials import best
 from jaxrec.sweep.winner import Tuned
@@ -134,8 +134,7 @@ def run_part(task: SearchTask, split: Split, directory: Path) -> None:
 def runner_of(task: SearchTask, selection: Selection, storage: BaseStorage, directory: Path | None) -> SlotRunner:
     """Return what trains the trials of a search in this process; without a directory it saves no training states."""
     return make_runner(
-        task.tuning,
-        task.chosen,
+        task,
         selection,
         directory,
         lambda: load_study(study_name=task.name, storage=storage).trials,

@@ -18,7 +18,6 @@ from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, say, say_results, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
-from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.terminal_tables import test_table
 from jaxrec.report.search_report import sweep_report
 from jaxrec.settings import SCHEDULE
@@ -27,6 +26,7 @@ from jaxrec.sweep.front import front_runs
 from jaxrec.sweep.objectives import front, value_of
 from jaxrec.sweep.pbt import is_number
 from jaxrec.sweep.runner import SlotRunner
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.servers import without_password
 from jaxrec.sweep.storage import SWEEPS
 from jaxrec.sweep.study import command as study_command
@@ -50,7 +50,7 @@ def conclude(task: SearchTask, study: Study, runner: SlotRunner, split: Split, l
     if tuned is None:
         (directory / WINNER_FILE).unlink(missing_ok=True)
         with EpochProgress(task.tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.quiet) as on_epoch:
-            tuned = finish(task.tuning, chosen, task.plan, runner, study, split, load_s, on_epoch)
+            tuned = finish(task, runner, study, split, load_s, on_epoch)
         kept = _write_front(directory, task, tuned, split, load_s) if chosen.keep == "front" else []
         choices = [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes]
         write(directory, name, tuned, choices, kept)
@@ -146,7 +146,7 @@ def _write_front(directory: Path, task: SearchTask, tuned: Tuned, split: Split, 
     folder = directory / FRONT
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier, shorter search
     kept = []
-    for number, tree, result in front_runs(task.tuning, tuned, split, task.chosen.population, load_s):
+    for number, tree, result in front_runs(task, tuned, split, load_s):
         rundir.write(folder / str(number), tree, result)
         kept.append(number)
     return kept

@@ -10,7 +10,7 @@ from jaxrec.data.splits.split import Split
 from jaxrec.experiment import Result
 from jaxrec.settings import Tree
 from jaxrec.sweep.objectives import front
-from jaxrec.sweep.tuning import Tuning
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.winner import Tuned, train_again
 
 MAX_KEPT = 10  # runs of a front
@@ -24,10 +24,10 @@ class FrontRun(NamedTuple):
     result: Result
 
 
-def front_runs(tuning: Tuning, tuned: Tuned, split: Split, n_slots: int, load_s: float = 0.0) -> Iterator[FrontRun]:
+def front_runs(task: SearchTask, tuned: Tuned, split: Split, load_s: float = 0.0) -> Iterator[FrontRun]:
     """Train the trials of the front again, by the same program, and test them; at most `MAX_KEPT`.
 
-    The winner is not trained again. `n_slots` is the number of slots of the search.
+    The winner is not trained again.
 
     Raises:
         KeyboardInterrupt: training was interrupted.
@@ -36,8 +36,8 @@ def front_runs(tuning: Tuning, tuned: Tuned, split: Split, n_slots: int, load_s:
         if trial.number == tuned.winner.number:
             yield FrontRun(trial.number, tuned.tree, tuned.result)
             continue
-        tree = tuning.tree_of_trial(trial) | {"refit": tuned.tree["refit"]}
-        shared, selected = train_again(tuning, tree, split.selection, n_slots)
+        tree = task.tuning.tree_of_trial(trial) | {"refit": tuned.tree["refit"]}
+        shared, selected = train_again(task.tuning, tree, split.selection, task.chosen.population)
         (result,) = experiment.finish(shared | {"refit": tree["refit"]}, split, selected, load_s)
         if result.metrics["interrupted"]:
             raise KeyboardInterrupt

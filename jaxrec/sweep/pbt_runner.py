@@ -23,7 +23,7 @@ from jaxrec.sweep.pbt import LINEAGE, Copied, Segment, ancestry, exploit, explor
 from jaxrec.sweep.pbt_plan import interval_of, model_sizes, program_of
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.running_trial import RunningTrial
-from jaxrec.sweep.search_settings import Search
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.tuning import Tuning
 
@@ -196,8 +196,7 @@ class PopulationRunner(SlotRunner):
 
 
 def make_runner(
-    tuning: Tuning,
-    chosen: Search,
+    task: SearchTask,
     selection: Selection,
     directory: Path | None,
     trials: Callable[[], Sequence[FrozenTrial]],
@@ -206,13 +205,13 @@ def make_runner(
     """Return the runner of a search or population.
 
     Args:
-        tuning: settings and search space.
-        chosen: settings of the search.
+        task: the search.
         selection: training and validation data.
         directory: the sweep directory; None: no training states are saved.
         trials: reads the trials of the study.
         on_copies: called after each interval of a population, see `PopulationRunner`.
     """
+    tuning, chosen = task.tuning, task.chosen
     runner = tuning.runner(selection, chosen.population, directory)
     if chosen.strategy == "search":
         return runner

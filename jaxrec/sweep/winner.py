@@ -16,9 +16,9 @@ from jaxrec.sweep.best_trial import handed_over
 from jaxrec.sweep.finalists import Finalists, confirm
 from jaxrec.sweep.objectives import value_of, violated
 from jaxrec.sweep.pbt import LINEAGE
-from jaxrec.sweep.plan import UNLIMITED, Plan
+from jaxrec.sweep.plan import UNLIMITED
 from jaxrec.sweep.runner import SlotRunner
-from jaxrec.sweep.search_settings import Search
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.trials import best, ranked
 from jaxrec.sweep.tuning import Tuning
 from jaxrec.sweep.verdict import verdict
@@ -49,9 +49,7 @@ class Tuned:
 
 
 def finish(
-    tuning: Tuning,
-    chosen: Search,
-    plan: Plan,
+    task: SearchTask,
     runner: SlotRunner,
     study: Study,
     split: Split,
@@ -67,7 +65,8 @@ def finish(
     Raises:
         KeyboardInterrupt: it was interrupted while it was trained again.
     """
-    winner, finalists = _chosen(tuning, chosen, study, split.selection, on_epoch)
+    tuning, chosen, plan = task.tuning, task.chosen, task.plan
+    winner, finalists = _chosen(task, study, split.selection, on_epoch)
     tree = tuning.winner_tree(study, winner, chosen.refit)
     if runner.best is not None and runner.best.number == winner.number:
         selected, shared = runner.best.selected, runner.best.tree | {"refit": tree["refit"]}
@@ -110,10 +109,10 @@ def finish(
 
 
 def _chosen(
-    tuning: Tuning, chosen: Search, study: Study, selection: Selection, on_epoch: OnEpoch
+    task: SearchTask, study: Study, selection: Selection, on_epoch: OnEpoch
 ) -> tuple[FrozenTrial, Finalists | None]:
     """The best trial by validation, or of several finalists the best over new seeds, with their comparison."""
-    winner = best(study)
+    tuning, chosen, winner = task.tuning, task.chosen, best(study)
     equal = [trial for trial in ranked(study) if len(violated(trial)) == len(violated(winner))]
     trials = {trial.number: trial for trial in equal[: chosen.finalists]}
     if len(trials) < 2 or not settings.is_random(tuning.tree):

@@ -13,10 +13,10 @@ import jaxrec
 from jaxrec.api.dataset import Dataset
 from jaxrec.data.sources.synthetic import synthetic
 from jaxrec.launch import python_workers
-from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.worker_process import WorkerProcess
 from jaxrec.losses import bpr
 from jaxrec.sweep.plan import Plan
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.space import Interval
 
 SPACE = {"model.regularization": {"low": 1.0, "high": 1000.0, "log": True}}

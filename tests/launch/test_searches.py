@@ -14,8 +14,8 @@ from jaxrec import launch
 from jaxrec.errors import InputError
 from jaxrec.evaluation.cost import Latency
 from jaxrec.launch import winner
-from jaxrec.launch.search_task import check_search
 from jaxrec.sweep.runner import SlotRunner
+from jaxrec.sweep.search_task import check_search
 from tests.page import Page
 from tests.planted import PLANTED
 

@@ -16,6 +16,7 @@ from jaxrec.sweep.pbt_plan import model_sizes, population_plan
 from jaxrec.sweep.pbt_runner import PopulationRunner, make_runner
 from jaxrec.sweep.search import search
 from jaxrec.sweep.search_settings import Search
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.space import Choice, Interval, space_to_plain
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best
@@ -53,7 +54,7 @@ def trained(compose):
 
             return optuna.load_study(study_name="study", storage=storage).trials
 
-        runner = make_runner(tuning, chosen, split.selection, directory, trials)
+        runner = make_runner(SearchTask("study", chosen, tuning, plan, []), split.selection, directory, trials)
         mortal = Mortal(runner, killed_at)
         studies.append(search(plan, mortal, study_name="study", storage=storage, directory=directory))
         return runner, studies[0]

@@ -14,6 +14,7 @@ from jaxrec.sweep.best_trial import hand_over
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.search import search
 from jaxrec.sweep.search_settings import Search
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best
@@ -114,7 +115,7 @@ def test_another_process_tests_the_best_trial_without_training_it(uninterrupted,
     split, _ = experiment.prepare(tree)
     other = tuning.runner(split.selection, 1, runner.saved.directory.parent.parent)
     monkeypatch.setattr(Slots, "advance", None)
-    tuned = finish(tuning, chosen, tuning.plan(chosen), other, study, split)
+    tuned = finish(SearchTask("study", chosen, tuning, tuning.plan(chosen), []), other, study, split)
     jax.tree.map(
         np.testing.assert_array_equal,
         tuned.result.params,

@@ -12,6 +12,7 @@ from jaxrec import experiment
 from jaxrec.settings import build
 from jaxrec.sweep import time_limit
 from jaxrec.sweep.search import search
+from jaxrec.sweep.search_task import SearchTask
 from jaxrec.sweep.space import Interval
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.time_limit import in_parts
@@ -121,7 +122,7 @@ def test_the_best_trial_is_tested_as_it_was_when_it_was_stopped(tuning, split, c
     assert states(study) == "CC"
     assert limits == [4.5, 3.5, 2.5, 1.5, 0.5]
     assert [trial.user_attrs["epochs"] for trial in study.trials] == [5, 5]  # validated after the fourth
-    tuned = finish(tuning, chosen, plan, runner, study, split)
+    tuned = finish(SearchTask("study", chosen, tuning, plan, []), runner, study, split)
     assert tuned.result.metrics["validation"]["ndcg@10"] == tuned.winner.value
     assert "2 of 4 trials have ended: start the same search again to continue it" in tuned.notes
     assert any("was stopped by the timeout after epoch 5" in note for note in tuned.notes)
