@@ -28,16 +28,28 @@ class Example(NamedTuple):
     after: list[tuple[str, bool]]
 
 
+class Tradeoff(NamedTuple):
+    """Validation metrics by the value of a varied number.
+
+    Attributes:
+        knob: the number
+        metric: the metric traded against NDCG
+        curve: one row per value, see `pipeline.curve`
+        picked: the value chosen by them; None if it was set manually
+    """
+
+    knob: str
+    metric: str
+    curve: pd.DataFrame
+    picked: float | None
+
+
 def report(
     title: str,
     tree: Tree,
     stages: pd.DataFrame,
     candidates: Mapping[str, float],
-    curve: pd.DataFrame | None,
-    *,
-    knob: str | None,
-    metric: str,
-    picked: float | None,
+    tradeoff: Tradeoff | None,
     examples: list[Example],
 ) -> str:
     """Return the report as HTML.
@@ -47,20 +59,17 @@ def report(
         tree: the settings.
         stages: test metrics, one row per stage.
         candidates: statistics of the candidates.
-        curve: validation metrics by the value of `knob`; None without a trade-off curve.
-        knob: the varied number.
-        metric: the metric traded against NDCG.
-        picked: the value chosen on validation; None if it was set manually.
+        tradeoff: the trade-off on validation; None without one.
         examples: example users.
     """
     k, steps = tree["k"], ", ".join(tree["rerank"]) or "none"
-    files = "stages.csv, pipeline.json" + (", tradeoff.csv" if curve is not None else "")
+    files = "stages.csv, pipeline.json" + (", tradeoff.csv" if tradeoff is not None else "")
     body = [
         tag("h1", title),
-        facts(("Run", tree["run"]), ("Re-ranking", steps), ("Protocol", _protocol(knob, picked))),
+        facts(("Run", tree["run"]), ("Re-ranking", steps), ("Protocol", _protocol(tradeoff))),
         cards(*_cards(stages, k)),
         section("Test metrics by stage", box(_table(stages, k), _candidates(candidates))),
-        _tradeoff(curve, k, knob, metric, picked) if curve is not None else Html(),
+        _tradeoff(tradeoff, k) if tradeoff is not None else Html(),
         section("Lists before and after", grid([_example(example) for example in examples], "grid three"))
         if examples
         else Html(),
@@ -70,10 +79,11 @@ def report(
     return page(title, body)
 
 
-def _protocol(knob: str | None, picked: float | None) -> str:
-    if picked is not None:
-        return f"{knob}={picked:g} was chosen on validation; the test set was used once, for this setting."
-    return "All settings were set manually; the test set was used once."
+def _protocol(tradeoff: Tradeoff | None) -> str:
+    if tradeoff is None or tradeoff.picked is None:
+        return "All settings were set manually; the test set was used once."
+    value = f"{tradeoff.knob}={tradeoff.picked:g}"
+    return f"{value} was chosen on validation; the test set was used once, for this setting."
 
 
 def _cards(stages: pd.DataFrame, k: int) -> list[tuple[str, str, str]]:
@@ -140,9 +150,9 @@ def _example(example: Example) -> Html:
     return box(*parts)
 
 
-def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked: float | None) -> Html:
+def _tradeoff(tradeoff: Tradeoff, k: int) -> Html:
     """Return the trade-off charts: the metric of the step first, then up to three others."""
-    quality = f"ndcg@{k}"
+    quality, (knob, metric, curve, picked) = f"ndcg@{k}", tradeoff
     others = [key for name in CURVES if (key := f"{name}@{k}") in curve and key not in (quality, metric)]
     note = (
         f"Each point is a value of {knob}; gray is {without(knob)}"
@@ -150,13 +160,13 @@ def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked
         + " All values are on validation data; tradeoff.csv has every metric."
     )
     # NDCG itself is plotted against the knob.
-    first = str(knob) if metric == quality else metric
+    first = knob if metric == quality else metric
     keys = [first, *others][:N_CURVES]
-    drawn = [_chart(curve, str(knob), key, quality, picked) for key in keys]
+    drawn = [_chart(curve, knob, key, quality, picked) for key in keys]
     return section("Trade-off on validation", tag("p", note, "soft"), grid(drawn))
 
 
-def without(knob: str | None) -> str:
+def without(knob: str) -> str:
     """Describe the baseline, the first row of a curve."""
     return "the first model alone" if knob == WEIGHT else "without re-ranking"
 

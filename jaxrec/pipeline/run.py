@@ -19,7 +19,7 @@ from jaxrec.errors import InputError, named
 from jaxrec.hyper import Share
 from jaxrec.pipeline.list_evaluator import ListResults
 from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, Stages, choose_value, curve, stage_table
-from jaxrec.pipeline.report import Example, report, without
+from jaxrec.pipeline.report import Example, Tradeoff, report, without
 from jaxrec.report.items import item_names
 from jaxrec.rerank.steps import Available, Step
 from jaxrec.settings import Tree, build, check
@@ -48,7 +48,7 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
         InputError: an invalid setting, or a run that does not fit.
     """
     _check(tree)
-    knob, metric = _knob(tree)
+    varied = _knob(tree)
     scoring: Scoring = build(tree["scoring"])
     first = Run.open(tree["run"])
     second = Run.open(scoring.run) if scoring.run is not None else None
@@ -63,12 +63,13 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
     )
     _check_available(pipeline)
     split = first.split()
-    table, picked = None, None
-    if knob is not None:
+    tradeoff = None
+    if varied is not None:
         _check_validation([first] if second is None else [first, second], split.selection.validation)
-        table, picked = _choose(pipeline, split, tree, knob, metric)
+        tradeoff = _choose(pipeline, split, tree, *varied)
+    chosen = {} if tradeoff is None or tradeoff.picked is None else {tradeoff.knob: tradeoff.picked}
     stages = pipeline.stages(split.test, split)
-    done = pipeline.evaluate(stages, {} if picked is None else {str(knob): picked})
+    done = pipeline.evaluate(stages, chosen)
     quality = f"ndcg@{tree['k']}"
     stages_table = stage_table(done, quality)
     page = report(
@@ -76,29 +77,24 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
         tree,
         stages_table,
         stages.candidate_statistics,
-        table,
-        knob=knob,
-        metric=metric,
-        picked=picked,
-        examples=_examples(done, stages, split.test.known),
+        tradeoff,
+        _examples(done, stages, split.test.known),
     )
     remove_mark(directory / "report.html")  # of a pipeline that is replaced; written last
-    if table is not None:
-        write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
+    if tradeoff is not None:
+        write_atomic(directory / "tradeoff.csv", partial(tradeoff.curve.to_csv, index=False))
     write_atomic(directory / "stages.csv", partial(stages_table.to_csv, index=False))
-    settings = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
-    write_json(
-        directory / "pipeline.json",
-        settings | {"candidates": stages.candidate_statistics, "test": stages_table.to_dict("records")},
-    )
+    settings = {"setting": _plain(tree), "chosen on validation": chosen}
+    results = {"candidates": stages.candidate_statistics, "test": stages_table.to_dict("records")}
+    write_json(directory / "pipeline.json", settings | results)
     write_text(directory / "report.html", page)
     _print_results(stages_table, stages.candidate_statistics, quality, tree["k"])
     console.say_results(directory)
     return done
 
 
-def _choose(pipeline: Pipeline, split: Split, tree: Tree, knob: str, metric: str) -> tuple[pd.DataFrame, float | None]:
-    """Validation metrics by value of the setting `knob`, and the value chosen by them; None if none is to be chosen."""
+def _choose(pipeline: Pipeline, split: Split, tree: Tree, knob: str, metric: str) -> Tradeoff:
+    """Return the trade-off on validation by the setting `knob`; its value is only chosen with `keep`."""
     quality = f"ndcg@{tree['k']}"
     table = curve(pipeline, split, knob, tree["values"])
     if metric not in table:
@@ -111,7 +107,7 @@ def _choose(pipeline: Pipeline, split: Split, tree: Tree, knob: str, metric: str
         if picked is not None
         else f"{knob} is unchanged; set keep=0.95 to choose it on validation"
     )
-    return table, picked
+    return Tradeoff(knob, metric, table, picked)
 
 
 def _examples(done: Mapping[str, ListResults], stages: Stages, known: Interactions) -> list[Example]:
@@ -156,11 +152,11 @@ def _check(tree: Tree) -> None:
         check_value(TypeAdapter(kind), tree[key], key)
 
 
-def _knob(tree: Tree) -> tuple[str | None, str]:
-    """Return the number to vary and the metric to report, checked against the configured stages."""
+def _knob(tree: Tree) -> tuple[str, str] | None:
+    """Return the number to vary, if there is one, and the metric to report, checked against the configured stages."""
     steps, knob, metric, k = tree["rerank"], tree["tradeoff"], tree["metric"], tree["k"]
     if knob is None:
-        return None, metric or f"diversity@{k}"
+        return None
     name, _, number = knob.partition(".")
     if name == "scoring" and number in ("", "weight"):
         if tree["scoring"]["run"] is None:

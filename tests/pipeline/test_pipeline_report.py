@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from jaxrec.pipeline.report import Example, report
+from jaxrec.pipeline.report import Example, Tradeoff, report
 from tests.page import EVIL, Page
 
 TREE = {"run": "outputs/runs/x", "k": 10, "rerank": {"mmr": {}}}
@@ -26,7 +26,8 @@ CURVE = pd.DataFrame({"mmr.strength": [None, 0.0, 1.0], **{f"{key}@10": [0.3, 0.
 def made(**changes):
     values = {"curve": CURVE, "knob": "mmr.strength", "metric": "diversity@10", "picked": 0.0, "examples": []}
     values |= changes
-    return report("MF on films", TREE, STAGES, {"candidate recall": 0.5}, values.pop("curve"), **values)
+    examples = values.pop("examples")
+    return report("MF on films", TREE, STAGES, {"candidate recall": 0.5}, Tradeoff(**values), examples)
 
 
 def test_metrics_have_arrows_and_a_difference():
@@ -74,8 +75,7 @@ def test_lists_are_shown_beside_those_before_reranking():
 
 @pytest.mark.parametrize("curve", [None, CURVE])
 def test_without_a_second_stage_there_is_no_difference(curve):
-    source = report(
-        "t", TREE, STAGES[:1], {}, curve, knob="mmr.strength", metric="diversity@10", picked=None, examples=[]
-    )
+    tradeoff = None if curve is None else Tradeoff("mmr.strength", "diversity@10", curve, None)
+    source = report("t", TREE, STAGES[:1], {}, tradeoff, [])
     assert "Lists before and after" not in source
     assert ">difference<" not in source
