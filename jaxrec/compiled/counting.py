@@ -30,15 +30,28 @@ HOST = {"infeed", "outfeed", "send", "recv"}
 FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "GatherScatterIndices", "AssumeGatherIndices", "Sharding", "SPMD")
 
 
+class Work(NamedTuple):
+    """Arithmetic of an instruction.
+
+    Attributes:
+        products: FLOPs of matrix products
+        elementwise: elementwise operations and additions of reductions
+        transcendental: exponentials, divisions, roots and the like
+        scattered: elements that are scattered
+    """
+
+    products: float = 0.0
+    elementwise: float = 0.0
+    transcendental: float = 0.0
+    scattered: float = 0.0
+
+
 class Kernel(NamedTuple):
     """Work of one kernel in one run.
 
     Attributes:
         name, op: instruction and its kind
-        products: FLOPs of matrix products
-        elementwise: elementwise operations and additions of reductions
-        transcendental: exponentials, divisions, roots and the like
-        scattered: elements that are scattered
+        products, elementwise, transcendental, scattered: see `Work`
         bytes: bytes read from and written to main memory
         communicated: bytes of the results of a collective
         times: number of runs
@@ -161,13 +174,10 @@ def _inside(program: Program, x: Instruction) -> list[Computation]:
 
 
 def _kernel(program: Program, computation: Computation, x: Instruction, times: int) -> Kernel:
-    work = list(_work(program, computation, x))
-    products, elementwise, transcendental, scattered = (
-        float(sum(part)) for part in (zip(*work, strict=True) if work else [[0.0]] * 4)
-    )
+    work = Work(*map(sum, zip(Work(), *_work(program, computation, x), strict=True)))
     collective = x.op.removesuffix("-start") in COLLECTIVES
     traffic, sent = _traffic(program, computation, x), _sent(x) if collective else 0.0
-    return Kernel(x.name, x.op, products, elementwise, transcendental, scattered, traffic, sent, times)
+    return Kernel(x.name, x.op, *work, traffic, sent, times)
 
 
 def _sent(x: Instruction) -> float:
@@ -176,8 +186,8 @@ def _sent(x: Instruction) -> float:
     return float(sum(shape.bytes for shape in (x.shapes[len(x.shapes) // 2 :] if lists_operands else x.shapes)))
 
 
-def _work(program: Program, computation: Computation, x: Instruction) -> Iterator[tuple[float, float, float, float]]:
-    """FLOPs of products, elementwise and transcendental operations, and scattered elements, of an instruction."""
+def _work(program: Program, computation: Computation, x: Instruction) -> Iterator[Work]:
+    """Arithmetic of an instruction; of a fusion, of each one inside."""
     if x.op == "fusion":
         for part in _inside(program, x):
             for y in part.instructions.values():
@@ -187,19 +197,19 @@ def _work(program: Program, computation: Computation, x: Instruction) -> Iterato
     n = float(x.shapes[0].elements) if x.shapes else 0.0
     if x.op == "dot" or (x.op == "custom-call" and "lhs_contracting_dim" in x.attributes):
         contracted = x.integers("lhs_contracting_dims") or x.integers("lhs_contracting_dimensions")
-        yield 2 * n * math.prod(shapes[0].dims[axis] for axis in contracted), 0, 0, 0
+        yield Work(products=2 * n * math.prod(shapes[0].dims[axis] for axis in contracted))
     elif x.op == "convolution":
-        yield 2 * n * _taps(x, shapes[1].dims), 0, 0, 0
+        yield Work(products=2 * n * _taps(x, shapes[1].dims))
     elif x.op == "scatter":
-        yield 0, 0, 0, float(shapes[-1].elements)
+        yield Work(scattered=float(shapes[-1].elements))
     elif x.op in ("reduce", "reduce-window", "map"):
-        yield 0, float(shapes[0].elements), 0, 0
+        yield Work(elementwise=float(shapes[0].elements))
     elif x.op == "sort":
-        yield 0, n * max(1, math.ceil(math.log2(max(2, x.shapes[0].dims[-1])))) ** 2, 0, 0
+        yield Work(elementwise=n * max(1, math.ceil(math.log2(max(2, x.shapes[0].dims[-1])))) ** 2)
     elif x.op in TRANSCENDENTAL:
-        yield 0, 0, n, 0
+        yield Work(transcendental=n)
     elif x.op not in FREE | MOVES | COLLECTIVES | HOST and x.op != "custom-call":
-        yield 0, n, 0, 0
+        yield Work(elementwise=n)
 
 
 def _taps(x: Instruction, kernel: tuple[int, ...]) -> int:

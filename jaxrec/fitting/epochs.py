@@ -173,20 +173,25 @@ class EpochLoop:
                 slots.complete()
                 save()
             params |= {member: slots.take(member) for member in slots.members}
-        missing = jax.tree.map(np.zeros_like, next(iter(params.values()))) if waiting else {}
-        kept = [params.get(member, missing) for member in members]
-        return Fit(
-            # Tables that are split over devices may not fit into one.
-            jax.tree.map(lambda *values: (np if placement.n_row_devices > 1 else jnp).asarray(np.stack(values)), *kept),
-            [member.history for member in members],
-            [member.best_epoch for member in members],
-            str(placement),
-            [member.best_epoch == 0 and (not interrupted or member in waiting) for member in members],
-            slots.compile_s,
-            slots.train_s,
-            slots.validate_s,
-            interrupted,
-        )
+        return _fit_of(members, params, slots, interrupted)
+
+
+def _fit_of(members: Sequence[Member], params: Mapping[Member, Params], slots: Slots, interrupted: bool) -> Fit:
+    """Return the fit of members; those that an interrupt left without parameters have zeros, and count as diverged."""
+    missing = jax.tree.map(np.zeros_like, next(iter(params.values()))) if len(params) < len(members) else {}
+    kept = [params.get(member, missing) for member in members]
+    on = np if slots.placement.n_row_devices > 1 else jnp  # tables that are split over devices may not fit into one
+    return Fit(
+        jax.tree.map(lambda *values: on.asarray(np.stack(values)), *kept),
+        [member.history for member in members],
+        [member.best_epoch for member in members],
+        str(slots.placement),
+        [member.best_epoch == 0 and (not interrupted or member not in params) for member in members],
+        slots.compile_s,
+        slots.train_s,
+        slots.validate_s,
+        interrupted,
+    )
 
 
 def fresh(model: Model, key: PRNGKeyArray, hyper: Hyper) -> Params:
