@@ -61,10 +61,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     Raises:
         InputError: a member diverged or returned non-finite scores.
     """
-    if any(selected.fit.diverged):
-        first = selected.fit.diverged.index(True)
-        name = type(selected.model).__name__
-        raise InputError(f"{name}: {failure(selected, first)}{numbers_of_member(selected.population, first)}")
+    _check_converged(selected)
     fit, fitted_on = _final_fit(tree, split.selection, selected)
     started = time.perf_counter()
     evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"]).for_test(split.test.known)
@@ -80,12 +77,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     groups = by_group(test, fitted_on, int(length))
     (popular_groups,) = by_group(popular, fitted_on, int(length))
     fits = [selected.fit] if fit is selected.fit else [selected.fit, fit]
-    seconds = {
-        "load_s": load_s,
-        "compile_s": sum(each.compile_s for each in fits),
-        "train_s": sum(each.train_s for each in fits),
-        "evaluate_s": evaluate_s,
-    }
+    compile_s, train_s = sum(each.compile_s for each in fits), sum(each.train_s for each in fits)
+    seconds = {"load_s": load_s, "compile_s": compile_s, "train_s": train_s, "evaluate_s": evaluate_s}
     return [
         Result(
             metrics={
@@ -114,6 +107,14 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         )
         for member in range(selected.population.size)
     ]
+
+
+def _check_converged(selected: Selected) -> None:
+    """Raise an InputError that says which member diverged, if one did."""
+    if any(selected.fit.diverged):
+        first = selected.fit.diverged.index(True)
+        name = type(selected.model).__name__
+        raise InputError(f"{name}: {failure(selected, first)}{numbers_of_member(selected.population, first)}")
 
 
 def _final_fit(tree: Tree, selection: Selection, selected: Selected) -> tuple[Fit, Interactions]:

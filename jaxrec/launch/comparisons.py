@@ -71,10 +71,7 @@ def compare_models(
     check_shared(contenders)
     rundir.check_empty(directory, overwrite, "comparison")
     for work in works:
-        if work.state["settings"] != work.settings:
-            raise InputError(
-                f"{work.folder} holds results of other settings: set another hydra.sweep.dir or sweep.study_name"
-            )
+        work.check_folder()
     if sweep["workers"] > 1:
         leave_memory_to_workers()
     use_all_cores()
@@ -92,7 +89,7 @@ def compare_models(
     interrupt = None
     for place, work in enumerate(works):
         name = work.contender.name
-        if work.state.get("budget") == work.budget:
+        if work.is_finished:
             say(f"{name} ({place + 1} of {len(works)}): already finished")
             continue
         say(f"{name} ({place + 1} of {len(works)})")
@@ -117,7 +114,7 @@ def _train(work: Work, split: Split, load_s: float, seeds: int | None, overwrite
     rundir.make(work.folder)
     work.store()
     if work.task is None:
-        result, tree, numbers = _once(work, split, load_s, overwrite)
+        result, tree, numbers = _once(work, split, load_s)
     else:
         result, tree, numbers = _search(work, work.task, split, load_s, overwrite, launcher)
     if seeds is not None and is_random(tree):
@@ -167,7 +164,7 @@ def _search(
     return tuned.result, tuned.tree, {"validation": value_of(tuned.winner), "trials": n_trials, "search_s": seconds()}
 
 
-def _once(work: Work, split: Split, load_s: float, overwrite: bool) -> tuple[Result, Tree, Tree]:
+def _once(work: Work, split: Split, load_s: float) -> tuple[Result, Tree, Tree]:
     """Train a model without a search space."""
     tree, started = work.contender.tree, time.monotonic()
     ((_, shared, population),) = settings.populations([tree])
@@ -185,7 +182,7 @@ def _finished(
     works: Sequence[Work], failed: Mapping[str, str], directory: Path, monitor: str, is_last: bool
 ) -> pd.DataFrame:
     """Write and print the table, the page and the verdicts of the models that are finished."""
-    done = [work for work in works if work.state.get("budget") == work.budget]
+    done = [work for work in works if work.is_finished]
     rows = [{"model": w.contender.name, "state": "complete", **w.state["row"], "path": _path(w)} for w in done]
     rows.sort(key=lambda row: -row["validation"] if larger_is_better(monitor) else row["validation"])
     if not rows:

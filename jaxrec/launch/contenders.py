@@ -60,6 +60,18 @@ class Work:
         file = self.folder / STATE_FILE
         return read_json(file) if file.exists() else {"settings": self.settings, "seconds": 0.0}
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has been trained within these limits."""
+        return bool(self.state.get("budget") == self.budget)
+
+    def check_folder(self) -> None:
+        """Raise an InputError if the folder has results of other settings."""
+        if self.state["settings"] != self.settings:
+            raise InputError(
+                f"{self.folder} holds results of other settings: set another hydra.sweep.dir or sweep.study_name"
+            )
+
     def store(self, **changes: object) -> None:
         """Store progress."""
         write_json(self.folder / STATE_FILE, self.state | changes)

@@ -125,32 +125,22 @@ def feature_columns(
     for name in table.column_names[1:]:
         column, source = tables.plain(table[name]), f"{path}, column {name!r},"
         _reject_type(column.type, source, kinds.get(name))
-        if name not in kinds and decimal == "." and pa.types.is_string(column.type) and has_commas(column):
-            choose = f"{HINT}, or list {name} in data.categorical or data.multi_valued"
-            raise InputError(
-                f"{source} contains numbers such as {_with_comma(column)!r}: "
-                + (choose if key.startswith("data.") else "write them with decimal points")
-            )
+        if name not in kinds and decimal == ".":
+            options = f"{HINT}, or list {name} in data.categorical or data.multi_valued"
+            _reject_commas(column, source, options if key.startswith("data.") else "write them with decimal points")
         with_points = with_decimal_points(column, decimal)
-        kind = kinds.get(name) or (
-            "multi_valued"
-            if typed.get(name) == "float_seq"
-            else _kind(table[name].type, with_points, columns.separator)
-        )
-        column = with_points if kind == "numerical" else column
+        kind = kinds.get(name) or _kind(table[name].type, with_points, columns.separator, typed.get(name))
         if kind == "numerical":
-            frame[name] = _numerical(column, name, where)
+            frame[name] = _numerical(with_points, name, where)
         elif kind == "multi_valued":
             atomic = typed.get(name) in ("token_seq", "float_seq") and name not in columns.multi_valued
             values = _multi_valued(column, " " if atomic else columns.separator)
             frame[name] = _vectors(values, name, where) if _has_vectors(values, typed.get(name)) else values.to_pandas()
         else:
-            column = _without_blanks(column) if pa.types.is_string(column.type) else column
-            if columns.max_text is not None and pa.types.is_string(column.type):
-                if long := pc.sum(pc.greater(pc.utf8_length(column), columns.max_text)).as_py():
-                    notes[f"values of {name} longer than {columns.max_text} characters, cut"] = long
-                column = pc.utf8_slice_codeunits(column, 0, columns.max_text)
-            frame[name] = column.to_pandas().astype("category") if kind == "categorical" else column.to_pandas()
+            text, n_cut = _text(column, columns.max_text)
+            frame[name] = text.astype("category") if kind == "categorical" else text
+            if n_cut:
+                notes[f"values of {name} longer than {columns.max_text} characters, cut"] = n_cut
     return table[key], pd.DataFrame(frame), notes
 
 
@@ -164,14 +154,28 @@ def _reject_type(kind: pa.DataType, source: str, configured: str | None) -> None
         raise InputError(f"{source} contains {kind}, which is not supported: drop the column or write it as text")
 
 
-def _with_comma(column: pa.ChunkedArray) -> str:
-    return str(column[pc.index(pc.fill_null(pc.match_substring(column, ","), False), True).as_py()].as_py())
+def _reject_commas(column: pa.ChunkedArray, source: str, remedy: str) -> None:
+    """Raise InputError for text of numbers with decimal commas."""
+    if pa.types.is_string(column.type) and has_commas(column):
+        first = column[pc.index(pc.fill_null(pc.match_substring(column, ","), False), True).as_py()].as_py()
+        raise InputError(f"{source} contains numbers such as {first!r}: {remedy}")
 
 
-def _kind(written: pa.DataType, column: pa.ChunkedArray, separator: str) -> str:
-    """Infer the kind of a column without configuration or typed header from its type and values."""
+def _text(column: pa.ChunkedArray, max_text: int | None) -> tuple[pd.Series, int]:
+    """Return a column of text without blanks around it, and how many values were cut; other columns as they are."""
+    if not pa.types.is_string(column.type):
+        return column.to_pandas(), 0
+    column, n_cut = _without_blanks(column), 0
+    if max_text is not None:
+        n_cut = pc.sum(pc.greater(pc.utf8_length(column), max_text)).as_py() or 0
+        column = pc.utf8_slice_codeunits(column, 0, max_text)
+    return column.to_pandas(), n_cut
+
+
+def _kind(written: pa.DataType, column: pa.ChunkedArray, separator: str, typed: str | None) -> str:
+    """Infer the kind of a column that is not configured, from its header, type and values."""
     kind = column.type
-    if _is_list(kind):
+    if _is_list(kind) or typed == "float_seq":
         return "multi_valued"
     if pa.types.is_dictionary(written) or pa.types.is_boolean(kind):
         return "categorical"

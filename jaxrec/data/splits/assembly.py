@@ -170,13 +170,9 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     for p, rows in held_out.items():
         kept[p] = rows if every_step else _new_pairs(interactions, known, rows)
         known = known | kept[p]
-    for p, name in ((TEST, "test"), (VALIDATION, "validation")):
-        if not kept[p].any() and (validated or p == TEST):
-            known_already = repeats = ""
-            if held_out[p].any():
-                known_already = " that is not already in train"
-                repeats = "; data.duplicates=last keeps one row of a repeated pair, split=sessions predicts repeats"
-            raise InputError(f"no user has a {name} item{known_already}: {remedy(interactions)}{repeats}")
+    for p in (TEST, VALIDATION) if validated else (TEST,):
+        if not kept[p].any():
+            raise _nothing_held_out(interactions, p, are_known=bool(held_out[p].any()))
     if not train.any():
         raise InputError(f"there is no training data left: {remedy(interactions)}")
 
@@ -216,6 +212,16 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     validation = held_out_part(before_validation, kept[VALIDATION]) if kept[VALIDATION].any() else None
     new_users = notes["test_users_not_in_train"] == notes["users_with_test"]
     return Split(Selection(train_rows, validation, new_users), test, notes)
+
+
+def _nothing_held_out(interactions: Interactions, part: int, *, are_known: bool) -> InputError:
+    """Return the error of a part without rows; `are_known`: it has rows, and all of their pairs are known."""
+    known_already = repeats = ""
+    if are_known:
+        known_already = " that is not already in train"
+        repeats = "; data.duplicates=last keeps one row of a repeated pair, split=sessions predicts repeats"
+    name = "test" if part == TEST else "validation"
+    return InputError(f"no user has a {name} item{known_already}: {remedy(interactions)}{repeats}")
 
 
 def with_item_properties(interactions: Interactions, train: np.ndarray) -> Interactions:
