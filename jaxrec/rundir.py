@@ -21,7 +21,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.item_age import ages
 from jaxrec.data.splits.assembly import Selection
 from jaxrec.data.splits.fingerprint import fingerprint
-from jaxrec.data.stored_features import stored
+from jaxrec.data.stored_features import features_to_store
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.finished import GRID_FILE, SEEDS_FILE
@@ -188,7 +188,7 @@ def load_result(directory: Path, known: Interactions) -> Result:
         InputError: a file is missing or damaged.
     """
     params, extra = load(directory / "model")
-    model = stored_model.restored(model_file(directory / "model"), extra, params, encoded=known.encoded)
+    model = stored_model.restore_model(model_file(directory / "model"), extra, params, encoded=known.encoded)
     try:
         per_user, text = pd.read_parquet(directory / "per_user.parquet"), (directory / "history.csv").read_text()
         history = pd.read_csv(io.StringIO(text)) if text.strip() else pd.DataFrame()  # empty without epochs
@@ -226,14 +226,14 @@ def write_config(directory: Path, tree: Tree) -> None:
 def stored_values(result: Result) -> dict[str, object]:
     """Return values stored with the parameters: model arguments, ids, histories, features, item titles and ages."""
     return {
-        **stored_model.stored(result.model, result.hyper),
+        **stored_model.model_to_store(result.model, result.hyper),
         "user_ids": result.known.user_ids,
         "item_ids": result.known.item_ids,
         **_histories(result),
         **_features(result),
         "ages": ages(result.known),
         **({} if result.trained is None else {f"trained_{k}": v for k, v in result.trained._asdict().items()}),
-        **item_labels.stored(item_labels.labels(result.known.item_features)),
+        **item_labels.labels_to_store(item_labels.labels(result.known.item_features)),
     }
 
 
@@ -274,4 +274,4 @@ def _histories(result: Result) -> dict[str, object]:
 def _features(result: Result) -> dict[str, object]:
     """Return the stored features, for a model that uses features."""
     encoded = result.known.encoded
-    return stored(encoded) if encoded is not None and result.model.tables_read else {}
+    return features_to_store(encoded) if encoded is not None and result.model.tables_read else {}

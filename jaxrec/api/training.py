@@ -93,7 +93,7 @@ def fit(
         say(line)
     for places, shared, population in settings.populations(trees):
         experiment.check(shared, split.selection)
-        with EpochProgress(shared) if verbose else nullcontext(experiment.quiet) as progress:
+        with EpochProgress(shared) if verbose else nullcontext(experiment.no_progress) as progress:
             selected = experiment.select(shared, split.selection, population, progress)
         for place, outcome in zip(places, experiment.finish_each(shared, split, selected), strict=True):
             if isinstance(outcome, str):

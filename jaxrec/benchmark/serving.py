@@ -22,7 +22,7 @@ from jaxrec.errors import InputError
 from jaxrec.history import History
 from jaxrec.query import Query
 from jaxrec.recommend.recommender import load
-from jaxrec.recommend.stored_model import stored
+from jaxrec.recommend.stored_model import model_to_store
 from jaxrec.settings import Tree, build
 
 CONNECTIONS, SECONDS = 64, 6.0
@@ -84,7 +84,7 @@ def _run(tree: Tree, folder: Path) -> int:
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
     known = {f"known_{name}": column for name, column in data.histories._asdict().items()}
-    extra = {**stored(model), "user_ids": data.user_ids, "item_ids": data.item_ids, **known}
+    extra = {**model_to_store(model), "user_ids": data.user_ids, "item_ids": data.item_ids, **known}
     save_params(folder / "model", params, extra=extra)
     return data.n_users
 

@@ -7,7 +7,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from jaxrec.cli.grids import Combination, applicable
+from jaxrec.cli.grids import Combination, compose_grid
 from jaxrec.cli.tuned_choices import Tunes, first_choices
 from jaxrec.config import plain
 from jaxrec.errors import InputError
@@ -60,7 +60,7 @@ def compose_contenders(
         combinations.append([*brought, *([f"sweep={name}"] if is_searched else []), f"split={choices.split}"])
     of_comparison = ("sweep", "sweep.models", "split")
     lines = [line for key, line in typed.items() if key not in of_comparison]
-    composed = applicable(load, lines, combinations)
+    composed = compose_grid(load, lines, combinations)
 
     def composer(each: Combination) -> Callable[[Sequence[str]], Tree]:
         return lambda more: plain(load([*each.lines, *more]))

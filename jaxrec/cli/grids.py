@@ -26,7 +26,7 @@ class Combination(NamedTuple):
     lines: list[str]
 
 
-def applicable(
+def compose_grid(
     load: Callable[[Sequence[str]], DictConfig], fixed: Sequence[str], combinations: list[list[str]]
 ) -> list[Combination]:
     """Compose every combination; settings that a combination does not have are dropped from it.

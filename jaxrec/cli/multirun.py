@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from jaxrec.cli.contenders import compose_contenders
 from jaxrec.cli.dimensions import Dimension, dimension, is_dimension
-from jaxrec.cli.grids import applicable, with_seed_overrides
+from jaxrec.cli.grids import compose_grid, with_seed_overrides
 from jaxrec.cli.launchers import make_launcher
 from jaxrec.cli.tuned_choices import check_tuned_choices
 from jaxrec.config import n_seeds, overwrites, plain
@@ -89,7 +89,7 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
             f"{settings_of_search[0]} has no effect without a search space: add sweep=NAME or a dimension, e.g. "
             "'model.embedding_dim=choice(16,32)'"
         )
-    trees = [(each.tree, each.varied) for each in applicable(load, lines, _combinations(given.lists))]
+    trees = [(each.tree, each.varied) for each in compose_grid(load, lines, _combinations(given.lists))]
     return launch.grid(trees if seeds is None else with_seed_overrides(trees, seeds), directory, overwrite)
 
 

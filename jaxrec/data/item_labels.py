@@ -55,14 +55,14 @@ def category_column(item_features: pd.DataFrame) -> pd.Series | None:
     return _column(item_features, CATEGORY_COLUMNS)
 
 
-def stored(of: Labels) -> dict[str, np.ndarray]:
+def labels_to_store(of: Labels) -> dict[str, np.ndarray]:
     """Return labels as name → array; labels that are None are omitted."""
     values = {} if of.titles is None else {"titles": of.titles}
     parts = {} if of.categories is None else of.categories._asdict()
     return values | {f"categories_{name}": part for name, part in parts.items()}
 
 
-def restored(values: Mapping[str, object]) -> Labels:
+def restore_labels(values: Mapping[str, object]) -> Labels:
     """Return the labels that `stored` serialized."""
     parts = {name: values.get(f"categories_{name}") for name in Categories._fields}
     categories = None if parts["names"] is None else Categories(**{name: np.asarray(p) for name, p in parts.items()})

@@ -50,7 +50,7 @@ class StoredSchema(TypedDict):
     dense: NotRequired[list[StoredDense]]
 
 
-def stored(encoded: Encoded) -> dict[str, object]:
+def features_to_store(encoded: Encoded) -> dict[str, object]:
     """Return features as name → array or JSON value; features that are None are omitted."""
     values: dict[str, object] = {}
     for kind, name in KINDS.items():
@@ -61,7 +61,7 @@ def stored(encoded: Encoded) -> dict[str, object]:
     return values
 
 
-def restored(values: Mapping[str, object]) -> Encoded:
+def restore_features(values: Mapping[str, object]) -> Encoded:
     """Return the features that `stored` serialized; None for those omitted."""
     parts = []
     for kind in KINDS:

@@ -7,7 +7,7 @@ from jaxrec.experiment.failures import failure, failure_of
 from jaxrec.experiment.parts import check, latency, model_and_evaluator, n_parameters, prepare, trainer
 from jaxrec.experiment.provenance import environment, facts
 from jaxrec.experiment.results import Result, finish, finish_each, popularity_on_validation
-from jaxrec.experiment.training import Selected, members_of, quiet, select, train
+from jaxrec.experiment.training import Selected, members_of, no_progress, select, train
 
 __all__ = [
     "Result",
@@ -23,9 +23,9 @@ __all__ = [
     "members_of",
     "model_and_evaluator",
     "n_parameters",
+    "no_progress",
     "popularity_on_validation",
     "prepare",
-    "quiet",
     "select",
     "train",
     "trainer",

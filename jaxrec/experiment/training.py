@@ -18,7 +18,7 @@ from jaxrec.models.model import Model
 from jaxrec.settings import Tree
 
 
-def quiet(epoch: int, rows: list[dict[str, float]]) -> None:
+def no_progress(epoch: int, rows: list[dict[str, float]]) -> None:
     """Ignore progress."""
 
 
@@ -37,7 +37,7 @@ def select(
     tree: Tree,
     selection: Selection,
     population: Population,
-    on_epoch: OnEpoch = quiet,
+    on_epoch: OnEpoch = no_progress,
     saved: SavedSlots | None = None,
     n_slots: int = 1,
 ) -> Selected:
@@ -60,7 +60,7 @@ def train(
     population: Population,
     model: Model,
     evaluator: Evaluator | None,
-    on_epoch: OnEpoch = quiet,
+    on_epoch: OnEpoch = no_progress,
     saved: SavedSlots | None = None,
     n_slots: int = 1,
 ) -> Selected:

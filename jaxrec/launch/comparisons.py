@@ -22,7 +22,7 @@ from jaxrec.evaluation import cost
 from jaxrec.experiment import Result
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch import searches
-from jaxrec.launch.contenders import SHARED, Contender, Work, check_shared, checked, on_data
+from jaxrec.launch.contenders import SHARED, Contender, Work, check_contender, check_shared, on_data
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.seeds import train_seeds
 from jaxrec.launch.single import select
@@ -67,7 +67,7 @@ def compare_models(
     """
     study = str(sweep["study_name"] or _study_name(contenders[0].tree))
     directory = directory or SWEEPS / study
-    works = [checked(each, sweep, seeds, study, directory / each.name) for each in contenders]
+    works = [check_contender(each, sweep, seeds, study, directory / each.name) for each in contenders]
     check_shared(contenders)
     rundir.check_empty(directory, overwrite, "comparison")
     for work in works:

@@ -77,7 +77,7 @@ class Work:
         write_json(self.folder / STATE_FILE, self.state | changes)
 
 
-def checked(each: Contender, sweep: Tree, seeds: int | None, study: str, folder: Path) -> Work:
+def check_contender(each: Contender, sweep: Tree, seeds: int | None, study: str, folder: Path) -> Work:
     """Check the settings of a contender before any work starts."""
     timeout = sweep["timeout"]
     n_trials = sweep["n_trials"]

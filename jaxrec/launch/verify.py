@@ -59,7 +59,7 @@ class Verification:
         return f"different: metrics of {self.name} differ by up to {largest:.2g}"
 
 
-def compared(name: str, stored: Tree, repeated: Tree) -> Verification:
+def compare_metrics(name: str, stored: Tree, repeated: Tree) -> Verification:
     """Compare metrics by name; a missing or undefined one differs from any number by infinity."""
     rows = []
     for key in dict.fromkeys([*stored, *repeated]):
@@ -91,7 +91,7 @@ def verify_run(directory: Path) -> Verification:
         {f"{part} {key}": value for part in ("validation", "test") for key, value in (each[part] or {}).items()}
         for each in (metrics, result.metrics)
     )
-    return compared(str(directory), stored, repeated)
+    return compare_metrics(str(directory), stored, repeated)
 
 
 def verify_trial(study: Study, number: int, compose: Callable[[Sequence[str]], Tree]) -> Verification:
@@ -127,7 +127,7 @@ def verify_trial(study: Study, number: int, compose: Callable[[Sequence[str]], T
     if reason := experiment.failure(selected, 0):
         raise InputError(f"{name}: {reason}")
     stored = {key: trial.user_attrs.get(key) for key in repeated}
-    return compared(name, stored, repeated)
+    return compare_metrics(name, stored, repeated)
 
 
 def show(found: Verification) -> None:

@@ -49,7 +49,8 @@ def conclude(task: SearchTask, study: Study, runner: SlotRunner, split: Split, l
     tuned = _concluded_before(task, study, split, directory, state)
     if tuned is None:
         (directory / WINNER_FILE).unlink(missing_ok=True)
-        with EpochProgress(task.tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.quiet) as on_epoch:
+        progress = EpochProgress(task.tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.no_progress)
+        with progress as on_epoch:
             tuned = finish(task, runner, study, split, load_s, on_epoch)
         kept = _write_front(directory, task, tuned, split, load_s) if chosen.keep == "front" else []
         choices = [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes]

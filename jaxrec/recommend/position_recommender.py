@@ -12,7 +12,7 @@ from jaxrec.blockwise import in_blocks, slices
 from jaxrec.data import item_labels
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.splits.assembly import HeldOut
-from jaxrec.data.stored_features import restored
+from jaxrec.data.stored_features import restore_features
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import FullCatalog
@@ -49,8 +49,8 @@ class PositionRecommender:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.device_put(params)
-        self._encoded = restored(extra)
-        self.titles, self.categories = item_labels.restored(extra)
+        self._encoded = restore_features(extra)
+        self.titles, self.categories = item_labels.restore_labels(extra)
         self.ages = extra.get("ages")
         columns = {name: extra[f"known_{name}"] for name in UserHistories._fields if name != "time"}
         self.known = UserHistories(**columns, time=extra.get("known_time"))

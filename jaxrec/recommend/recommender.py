@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from jaxrec import checkpoint, memory
 from jaxrec.arguments import check_value
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
-from jaxrec.data.stored_features import restored
+from jaxrec.data.stored_features import restore_features
 from jaxrec.errors import InputError, first_line
 from jaxrec.finished import finished_run
 from jaxrec.models.model import Model, Params
@@ -59,7 +59,7 @@ class Recommender(PositionRecommender):
         file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
         params = jax.tree.map(_on_device, params)
         try:
-            own = stored_model.restored(file, extra, params, model, restored(extra))
+            own = stored_model.restore_model(file, extra, params, model, restore_features(extra))
             check_consistent(extra)
             return cls(own, params, extra)
         except InputError:

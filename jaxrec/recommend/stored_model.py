@@ -27,7 +27,7 @@ from jaxrec.settings import CONF, get, registered
 FOLDED = {"mf_folded": "jaxrec.models.mf.FoldedMF", "ials_folded": "jaxrec.models.ials.FoldedALS"}
 
 
-def stored(model: Model, hyper: Hyper | None = None) -> dict[str, object]:
+def model_to_store(model: Model, hyper: Hyper | None = None) -> dict[str, object]:
     """Return the stored description of a model: `model`, its public name, and `arguments`.
 
     Args:
@@ -42,7 +42,7 @@ def stored(model: Model, hyper: Hyper | None = None) -> dict[str, object]:
     return {"model": name, "arguments": dict(sorted(arguments.items()))}
 
 
-def restored(
+def restore_model(
     file: Path,
     extra: Mapping[str, object],
     params: Params,

@@ -13,7 +13,7 @@ from jaxrec.errors import InputError
 from jaxrec.settings.building import build, signature
 from jaxrec.settings.combinations import check_combinations, check_parts, check_training
 from jaxrec.settings.schedule import SCHEDULE, steps_of
-from jaxrec.settings.shared_programs import scheduled
+from jaxrec.settings.shared_programs import program_of_schedule
 from jaxrec.settings.tree import Tree, get
 
 _TOP: dict[str, TypeAdapter] = {
@@ -43,7 +43,7 @@ def check(tree: Tree) -> None:
         if get(tree, SCHEDULE):
             for step in steps_of(tree).values():
                 check(step)
-            scheduled(tree)
+            program_of_schedule(tree)
     if {"data", "split", "model", "loss", "eval"} <= tree.keys():
         check_combinations(tree)
 

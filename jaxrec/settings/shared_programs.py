@@ -29,7 +29,7 @@ def populations(trees: Sequence[Tree]) -> Iterator[tuple[list[int], Tree, Popula
     """
     groups: dict[str, list[int]] = {}
     for position, tree in enumerate(trees):
-        key = scheduled(tree)[0] if get(tree, SCHEDULE) else _program(tree, numbers_of(tree))
+        key = program_of_schedule(tree)[0] if get(tree, SCHEDULE) else _program(tree, numbers_of(tree))
         groups.setdefault(key, []).append(position)
     for positions in groups.values():
         yield positions, *_population([trees[position] for position in positions])
@@ -49,7 +49,7 @@ def program_of(
         to_largest: pad arrays to the largest of the space, so that a member can take any of its sizes.
     """
     if get(tree, SCHEDULE):
-        return scheduled(tree)
+        return program_of_schedule(tree)
     numbers = {key: number for key, number in numbers_of(tree).items() if not number.is_swept or key in extremes}
     sizes = {}
     for key in (key for key, number in numbers.items() if number.is_size):
@@ -76,7 +76,7 @@ def numbers_of(tree: Tree) -> dict[str, Declared]:
     return {key: number for group in GROUPS for key, number in within(tree.get(group), group)}
 
 
-def scheduled(tree: Tree) -> tuple[str, Tree, Population]:
+def program_of_schedule(tree: Tree) -> tuple[str, Tree, Population]:
     """Return `program_of` a run with a schedule.
 
     Raises:
@@ -103,7 +103,7 @@ def scheduled(tree: Tree) -> tuple[str, Tree, Population]:
 
 def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
     if get(trees[0], SCHEDULE):
-        parts = [scheduled(tree) for tree in trees]
+        parts = [program_of_schedule(tree) for tree in trees]
         return parts[0][1], Population.joined([population for *_, population in parts])
     differ = {key: len({get(tree, key) for tree in trees}) > 1 for key in numbers_of(trees[0])}
     numbers = {key: number for key, number in numbers_of(trees[0]).items() if differ[key] or not number.is_swept}

@@ -56,7 +56,7 @@ def confirm(
     tree_of: Callable[[FrozenTrial], Tree],
     program_of: Callable[[Tree], tuple[str, Tree, Population]],
     selection: Selection,
-    on_epoch: OnEpoch = experiment.quiet,
+    on_epoch: OnEpoch = experiment.no_progress,
 ) -> Finalists:
     """Train trials with `n_seeds` seeds after their own, and compare them on validation.
 

@@ -46,14 +46,14 @@ class EndedTrials:
     def outcome(self, params: Values) -> Outcome | None:
         """Return the outcome of a trial with these parameters; None: it has to be trained."""
         if (done := self.done(params)) is not None:
-            return repeated(done)
+            return outcome_of_repeat(done)
         if (failed := self._failed.get(key_of(params))) is not None:
             attributes = {"error": failed.user_attrs["error"], FINAL: True, "same_as": failed.number}
             return Outcome(None, "failed", attributes)
         return None
 
 
-def repeated(done: FrozenTrial) -> Outcome:
+def outcome_of_repeat(done: FrozenTrial) -> Outcome:
     """Return the outcome of a trial with the parameters of a complete or pruned one."""
     attributes = {name: value for name, value in done.user_attrs.items() if name not in BOOKKEEPING}
     attributes["same_as"] = done.user_attrs.get("same_as", done.number)

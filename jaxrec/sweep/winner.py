@@ -54,7 +54,7 @@ def finish(
     study: Study,
     split: Split,
     load_s: float = 0.0,
-    on_epoch: OnEpoch = experiment.quiet,
+    on_epoch: OnEpoch = experiment.no_progress,
 ) -> Tuned:
     """Evaluate the best trial on the test split.
 

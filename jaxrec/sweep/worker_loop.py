@@ -24,7 +24,7 @@ from jaxrec.sweep.leases import LeaseLostError
 from jaxrec.sweep.outcome import STOPPED, Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import report
-from jaxrec.sweep.repeats import EndedTrials, repeated
+from jaxrec.sweep.repeats import EndedTrials, outcome_of_repeat
 from jaxrec.sweep.servers import StorageLostError
 from jaxrec.sweep.trials import key_of, progress, write_trials
 from jaxrec.sweep.warm_start import without_added
@@ -258,7 +258,7 @@ class WorkerLoop:
             if outcome.failure or ended is None:
                 self._start(follower, ended_round=self.round)
             else:
-                self._tell(follower, repeated(ended), self.round)
+                self._tell(follower, outcome_of_repeat(ended), self.round)
 
     def _is_own(self, trial: FrozenTrial) -> bool:
         return not trial.state.is_finished() and trial.user_attrs.get("worker") == self.worker.id

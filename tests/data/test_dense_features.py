@@ -6,7 +6,7 @@ import pytest
 
 from jaxrec.checkpoint import load_extra, save_params
 from jaxrec.data.features import Encoded, features
-from jaxrec.data.stored_features import restored, stored
+from jaxrec.data.stored_features import features_to_store, restore_features
 from jaxrec.errors import InputError
 
 VECTORS = pd.DataFrame({"v": [[0.5, 1.0], [1.5, 5.0], None, [9.0, 9.0]]})
@@ -23,8 +23,8 @@ def test_one_scale_for_all_entries_and_the_mean_where_a_vector_is_missing():
 
 
 def test_a_checkpoint_restores_the_scale(tmp_path):
-    save_params(tmp_path, {"w": np.zeros(1)}, extra=stored(Encoded.holding(None, features(VECTORS))))
-    found = restored(load_extra(tmp_path)).of_items
+    save_params(tmp_path, {"w": np.zeros(1)}, extra=features_to_store(Encoded.holding(None, features(VECTORS))))
+    found = restore_features(load_extra(tmp_path)).of_items
     np.testing.assert_array_equal(found.schema.encode(VECTORS).numbers, features(VECTORS).numbers)
 
 

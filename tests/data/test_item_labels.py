@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from jaxrec.checkpoint import load_extra, save_params
-from jaxrec.data.item_labels import MAX_CHARACTERS, Labels, labels, restored, stored
+from jaxrec.data.item_labels import MAX_CHARACTERS, Labels, labels, labels_to_store, restore_labels
 
 
 def test_titles_and_genres():
@@ -36,8 +36,8 @@ def test_the_preferred_column_with_values_is_used():
 def test_a_checkpoint_restores_titles_and_categories(tmp_path, columns):
     frame = pd.DataFrame({"title": ["a", None], "genre": ["x", None]})
     given = labels(frame[columns])
-    save_params(tmp_path, {}, extra=stored(given))
-    found = restored(load_extra(tmp_path))
+    save_params(tmp_path, {}, extra=labels_to_store(given))
+    found = restore_labels(load_extra(tmp_path))
     assert (found.titles is None) == ("title" not in columns)
     assert (found.categories is None) == ("genre" not in columns)
     if found.titles is not None:

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from jaxrec.launch.verify import compared
+from jaxrec.launch.verify import compare_metrics
 from tests.paths import ROOT
 
 STUDY = ROOT / "tests" / "fixtures" / "format-2" / "study"
@@ -29,7 +29,7 @@ STUDY = ROOT / "tests" / "fixtures" / "format-2" / "study"
 )
 def test_metrics_are_compared(repeated, is_equal, sentence):
     """The tolerance is 1e-5 for metrics up to 1, and relative for larger ones."""
-    found = compared("run", {"ndcg@5": 0.25, "rmse": 40.0, "mae": math.nan}, repeated)
+    found = compare_metrics("run", {"ndcg@5": 0.25, "rmse": 40.0, "mae": math.nan}, repeated)
     assert (found.is_equal, found.sentence) == (is_equal, sentence)
 
 

@@ -86,7 +86,7 @@ def test_a_model_is_stored_by_a_name_of_conf_and_its_arguments(compose, name):
     """If two files of conf/model share a class, the name is that of the class, and arguments distinguish them."""
     node = compose(f"model={name}")["model"]
     sizes = {"n_users": 3, "n_items": 4} | ({} if "history_length" in node else {"history_length": 5})
-    kept = stored_model.stored(build(node, **sizes))
+    kept = stored_model.model_to_store(build(node, **sizes))
     assert kept["model"] == name.removesuffix("_history")
     given = {key: value for key, value in node.items() if key != "_target_"}
     assert {key: kept["arguments"][key] for key in given} == {
@@ -97,7 +97,7 @@ def test_a_model_is_stored_by_a_name_of_conf_and_its_arguments(compose, name):
 
 
 def test_a_user_defined_model(tmp_path):
-    run = write(tmp_path, stored_model.stored(Mine(4, 4)))
+    run = write(tmp_path, stored_model.model_to_store(Mine(4, 4)))
     assert json.loads((run / "model" / "model.json").read_text())["model"] == f"{Mine.__module__}.Mine"
     with pytest.raises(InputError, match=r"names the model .*Mine, which is not part of jaxrec.*model=MyModel"):
         recommend.load(run)

@@ -117,7 +117,7 @@ def with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
     return parts
 
 
-def unsplit(interactions: Interactions) -> None:
+def check_unsplit(interactions: Interactions) -> None:
     """Raise InputError if the data is already split."""
     if interactions.part is not None:
         raise InputError("the data is already split: set split=given, or set data.path to one file to split it again")

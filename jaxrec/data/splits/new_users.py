@@ -8,7 +8,17 @@ from pydantic import Field, NonNegativeInt
 
 from jaxrec.arguments import checked_by
 from jaxrec.data.interactions import Interactions, targets
-from jaxrec.data.splits.assembly import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, ranks, unsplit, with_history
+from jaxrec.data.splits.assembly import (
+    KNOWN,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Split,
+    assembled,
+    check_unsplit,
+    ranks,
+    with_history,
+)
 from jaxrec.data.splits.split import Fraction, check_fractions, rounded
 
 
@@ -37,7 +47,7 @@ def new_users(
         seed: seed of the draw.
     """
     check_fractions(validation_fraction, test_fraction)
-    unsplit(interactions)
+    check_unsplit(interactions)
     target_rows = targets(interactions)
     rng = np.random.default_rng(seed)
     count = np.bincount(target_rows.user, minlength=interactions.n_users)

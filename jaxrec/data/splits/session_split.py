@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from jaxrec.arguments import reads
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading.times import DAY
-from jaxrec.data.splits.assembly import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, ranks, unsplit
+from jaxrec.data.splits.assembly import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, check_unsplit, ranks
 from jaxrec.data.splits.sessions import sessions
 from jaxrec.errors import InputError
 
@@ -46,7 +46,7 @@ def by_session(
     Raises:
         InputError: the data has no times, or a part has no session of at least two events.
     """
-    unsplit(interactions)
+    check_unsplit(interactions)
     user, time = interactions.user, interactions.time
     if time is None:
         raise InputError("split=sessions needs times: name their column in data.time_column, or use another split")

@@ -17,9 +17,9 @@ from jaxrec.data.splits.assembly import (
     VALIDATION,
     Split,
     assembled,
+    check_unsplit,
     ranks,
     remedy,
-    unsplit,
     with_history,
 )
 from jaxrec.data.splits.assembly import HeldOut as HeldOut
@@ -84,7 +84,7 @@ def holdout(
         seed: seed of the draw.
     """
     check_fractions(validation_fraction, test_fraction)
-    unsplit(interactions)
+    check_unsplit(interactions)
     part = _random_parts(interactions, validation_fraction, test_fraction, seed)
     return replace(assembled(interactions, part, validated=validation_fraction > 0), random=True)
 
@@ -96,7 +96,7 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
         interactions: data that is not split yet; ties in time keep file order.
         min_history: users with fewer interactions left for training keep all in train.
     """
-    unsplit(interactions)
+    check_unsplit(interactions)
     _ = interactions.user_order  # inherited by the target rows
     target_rows = targets(interactions)
     offsets, rows = target_rows.user_order
@@ -218,7 +218,7 @@ def _random_parts(interactions: Interactions, validation: float, test: float, se
 
 def _times(interactions: Interactions, split: str) -> np.ndarray:
     """Return the times of data that can be split by them."""
-    unsplit(interactions)
+    check_unsplit(interactions)
     if interactions.time is None:
         raise InputError(f"split={split} needs times: name their column in data.time_column, or use another split")
     if not len(interactions.time):
