@@ -15,11 +15,10 @@ from jaxtyping import Array, Bool, Int
 from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec.blockwise import Block, Blockwise, block_size, map_members
-from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
+from jaxrec.evaluation.evaluation import EvaluationSettings, Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback, FoldIn, Sources
 from jaxrec.hyper import Hyper
@@ -118,7 +117,7 @@ def _measure(
 
 
 @dataclass(frozen=True)
-class CandidateEvaluation:
+class CandidateEvaluation(EvaluationSettings):
     """Settings of sampled evaluation: each held-out item is ranked among candidates ("1 + 99").
 
     Attributes:
@@ -156,22 +155,10 @@ class CandidateEvaluation:
         """Keys of all reported metrics."""
         return keys(self.chosen, self.k, SAMPLED)
 
-    def for_test(self, known: Interactions) -> "CandidateEvaluation":
-        """The settings for the test part, which are the same."""
-        return self
-
-    def check_data(self, known: Interactions) -> None:
-        """Do nothing: no metric depends on more than the lists."""
-
     @property
     def chosen(self) -> tuple[Metric, ...]:
         """The metrics to report."""
         return metrics(RANKED if self.metrics is None else self.metrics, [OF_LIST])
-
-    @property
-    def ranking(self) -> "CandidateEvaluation":
-        """The settings that apply to any model: all of them."""
-        return self
 
     @property
     def monitored(self) -> "CandidateEvaluation":

@@ -17,7 +17,9 @@ from jaxrec import backend
 from jaxrec.blockwise import map_members
 from jaxrec.bootstrap import mean_and_interval
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.ground_truth import GroundTruth
+from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 
@@ -67,6 +69,53 @@ class Evaluator(ABC):
         """Means of every metric of each active member, reduced on the devices."""
         measured = self.measure(params, hyper, active)
         return {**_means(OrderedDict(measured.per_user)), **measured.overall}
+
+
+class EvaluationSettings(ABC):
+    """Settings of an evaluation: what is ranked, and what is measured.
+
+    Attributes:
+        k: list lengths to report.
+        monitor: validation metric for early stopping and searches.
+    """
+
+    k: tuple[int, ...]
+    monitor: str
+
+    @property
+    @abstractmethod
+    def measured(self) -> tuple[str, ...]:
+        """Keys of all reported metrics."""
+
+    @property
+    @abstractmethod
+    def monitored(self) -> "EvaluationSettings":
+        """The settings that measure the monitor, and as little else as possible."""
+
+    @property
+    def ranking(self) -> "EvaluationSettings":
+        """The settings that apply to any model; by default all of them."""
+        return self
+
+    def for_test(self, known: Interactions) -> "EvaluationSettings":
+        """The settings for the test part; by default the same."""
+        return self
+
+    def check_data(self, known: Interactions) -> None:  # noqa: B027
+        """Raise an InputError if the data lacks what a metric needs; by default none needs more than the lists."""
+
+    @abstractmethod
+    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> Evaluator:
+        """Build the evaluator of a model.
+
+        Args:
+            model: the model that scores.
+            held_out: the part to evaluate on.
+            fallback: sources for users whom the model cannot score; None: the model scores all users.
+
+        Raises:
+            InputError: the settings do not fit the data.
+        """
 
 
 def invalidated(values: Mapping[str, Array], finite: Bool[Array, "P"]) -> OrderedDict[str, Array]:

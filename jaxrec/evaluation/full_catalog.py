@@ -16,7 +16,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.categories import HistoryCategories, categories_of, has_categories, history_categories
-from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
+from jaxrec.evaluation.evaluation import EvaluationSettings, Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.evaluation.most_popular import PopularityRanker, most_popular
 from jaxrec.fallback import Fallback
@@ -164,7 +164,7 @@ def _measure(
 
 
 @dataclass(frozen=True)
-class FullCatalog:
+class FullCatalog(EvaluationSettings):
     """Settings of full-catalog evaluation: the catalog is ranked for each user, or at each step of a session.
 
     Attributes:
@@ -219,11 +219,6 @@ class FullCatalog:
     @property
     def _all(self) -> tuple[Metric, ...]:
         return metrics(DEFAULT if self.metrics is None else self.metrics, CATALOG_KINDS)
-
-    @property
-    def ranking(self) -> "FullCatalog":
-        """The settings that apply to any model: all of them."""
-        return self
 
     @property
     def monitored(self) -> "FullCatalog":

@@ -11,9 +11,7 @@ from jaxrec.data.large_columns import offsets_of
 from jaxrec.data.splits.split import Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation import cost
-from jaxrec.evaluation.candidates import CandidateEvaluation
-from jaxrec.evaluation.evaluation import Evaluator
-from jaxrec.evaluation.full_catalog import FullCatalog
+from jaxrec.evaluation.evaluation import EvaluationSettings, Evaluator
 from jaxrec.fallback import Fallback, fold_in_model, training_summary
 from jaxrec.features import sizes
 from jaxrec.fitting.epochs import Trainer
@@ -63,10 +61,10 @@ def trainer(tree: Tree) -> Trainer:
     return built
 
 
-def _parts(tree: Tree, selection: Selection) -> tuple[FullCatalog | CandidateEvaluation, Model, Model, Interactions]:
+def _parts(tree: Tree, selection: Selection) -> tuple[EvaluationSettings, Model, Model, Interactions]:
     """Build the evaluation, the model, and the model that is evaluated; return them with the known interactions."""
     train, validation = selection.train, selection.validation
-    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
+    evaluation: EvaluationSettings = build(tree["eval"])
     evaluation.check_data(train)
     known = train if validation is None else validation.context()
     model = model_of(tree, known)

@@ -10,9 +10,7 @@ import pandas as pd
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut, Selection, Split
 from jaxrec.errors import InputError
-from jaxrec.evaluation.candidates import CandidateEvaluation
-from jaxrec.evaluation.evaluation import Evaluation, Evaluator, RankedLists
-from jaxrec.evaluation.full_catalog import FullCatalog
+from jaxrec.evaluation.evaluation import Evaluation, EvaluationSettings, Evaluator, RankedLists
 from jaxrec.evaluation.groups import by_group
 from jaxrec.experiment.failures import DIVERGED, failure, numbers_of_member
 from jaxrec.experiment.parts import evaluated_model_of, longest_history, model_of, tables_split, trainer
@@ -64,7 +62,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     _check_converged(selected)
     fit, fitted_on = _final_fit(tree, split.selection, selected)
     started = time.perf_counter()
-    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"]).for_test(split.test.known)
+    evaluation: EvaluationSettings = build(tree["eval"]).for_test(split.test.known)
     trained = training_summary(fitted_on)
     evaluator = _test_evaluator(tree, evaluation, split, trained)
     hyper = selected.population.at(selected.fit.best_epoch)
@@ -126,9 +124,7 @@ def _final_fit(tree: Tree, selection: Selection, selected: Selected) -> tuple[Fi
     return fit, joined
 
 
-def _test_evaluator(
-    tree: Tree, evaluation: FullCatalog | CandidateEvaluation, split: Split, trained: TrainingSummary
-) -> Evaluator:
+def _test_evaluator(tree: Tree, evaluation: EvaluationSettings, split: Split, trained: TrainingSummary) -> Evaluator:
     """Evaluator on the test split of models that were fitted on the data of this summary."""
     context = split.test.context()
     model = evaluated_model_of(model_of(tree, context), split.selection, context)
@@ -175,7 +171,7 @@ def popularity_on_validation(tree: Tree, selection: Selection, *, only_monitor: 
     return _popularity(ranking.monitored if only_monitor else ranking, selection.train, selection.validation).means(0)
 
 
-def _popularity(ranking: FullCatalog | CandidateEvaluation, train: Interactions, test: HeldOut) -> Evaluation:
+def _popularity(ranking: EvaluationSettings, train: Interactions, test: HeldOut) -> Evaluation:
     one = Population(np.zeros(1, np.int32), Hyper())
     model = Popularity(n_items=train.n_items)
     return ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)
