@@ -13,12 +13,12 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs, UserItems, UserObjective
-from jaxrec.fitting.reconstruction import LATENT, check_autoencoder
+from jaxrec.fitting.reconstruction import LATENT, as_autoencoder
 from jaxrec.hyper import Share, Traced
 from jaxrec.losses import multinomial
 from jaxrec.models.dropout import Noise
 from jaxrec.models.model import Model, Params
-from jaxrec.models.mult_vae import Latent, MultVAE
+from jaxrec.models.mult_vae import Latent
 from jaxrec.random import RandomStream, substream
 
 WIDE = 10.0  # log variance of the wide part of the prior
@@ -69,8 +69,7 @@ class CompositePrior(UserObjective):
         penalized: bool,
     ) -> Costs:
         """Negative evidence lower bound of each user; every user has weight 1."""
-        check_autoencoder(type(model))
-        assert isinstance(model, MultVAE)
+        model = as_autoencoder(model)
         assert examples.start is not None
         hidden = jnp.asarray(self.dropout)
         if self.encoder_epochs:

@@ -43,14 +43,20 @@ class Reconstruction(UserObjective):
         penalized: bool,
     ) -> Costs:
         """Negative evidence lower bound of each user; every user has weight 1."""
-        check_autoencoder(type(model))
-        assert isinstance(model, MultVAE)
+        model = as_autoencoder(model)
         bound = model.bind(params)
         latent = bound.encode(examples.query(rows, model.history_length, 1 - self.dropout, source))
         z = latent.sample(Noise(substream(source, LATENT), rows))
         chosen = examples.chosen(rows, model.n_items)
         cost = multinomial(bound.decode(z) @ bound.item_vectors().T, chosen) + self.beta * latent.divergence()
         return cost, jnp.ones_like(cost)
+
+
+def as_autoencoder(model: Model) -> MultVAE:
+    """Return the model if it is an autoencoder; otherwise raise an InputError."""
+    check_autoencoder(type(model))
+    assert isinstance(model, MultVAE)
+    return model
 
 
 def check_autoencoder(model: type[Model]) -> None:

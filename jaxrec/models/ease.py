@@ -47,9 +47,9 @@ class EASE(ItemWeights):
             regress_in_place(matrix, penalty)
         return {"weights": weights}
 
-    def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Float[Array, "I I"]]:
+    def solve(self, prepared: Float[Array, "I I"]) -> dict[str, Float[Array, "I I"]]:
         """B from the Gram matrix, by a Cholesky factorization (the matrix is symmetric and positive definite)."""
-        return {"weights": regress(statistics, jnp.full(self.n_items, self.regularization))}
+        return {"weights": regress(prepared, jnp.full(self.n_items, self.regularization))}
 
 
 def regress(gram: Float[Array, "I I"], penalty: Float[Array, "I"]) -> Float[Array, "I I"]:

@@ -46,11 +46,11 @@ class ItemKNN(ItemNeighbors):
             x.data *= np.repeat(np.log(self.n_items / (1.0 + n_items)).clip(0), n_items).astype(np.float32)
         return gram(x)
 
-    def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Array]:
+    def solve(self, prepared: Float[Array, "I I"]) -> dict[str, Array]:
         """The nearest neighbors of each item and their similarities."""
-        size = jnp.diag(statistics)
+        size = jnp.diag(prepared)
 
         def similarities(item: Int[Array, ""]) -> Float[Array, "I"]:
-            return similarity(self.similarity, statistics[item][None], size[item][None], size, self.shrinkage)[0]
+            return similarity(self.similarity, prepared[item][None], size[item][None], size, self.shrinkage)[0]
 
         return self.nearest(similarities)

@@ -45,6 +45,6 @@ class Popularity(Solved):
             train = train.take(train.time > train.time.max() - self.window_days * DAY)
         return np.bincount(train.item, train.weight, minlength=self.n_items).astype(np.float32)
 
-    def solve(self, statistics: Float[Array, "I"]) -> dict[str, Float[Array, "I"]]:
+    def solve(self, prepared: Float[Array, "I"]) -> dict[str, Float[Array, "I"]]:
         """The counts are the parameters."""
-        return {"count": statistics}
+        return {"count": prepared}

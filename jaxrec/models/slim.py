@@ -54,10 +54,10 @@ class SLIM(ItemWeights):
         """The Gram matrix X'X: the number of users who have both of two items."""
         return gram(binary(train))
 
-    def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Float[Array, "I I"]]:
+    def solve(self, prepared: Float[Array, "I I"]) -> dict[str, Float[Array, "I I"]]:
         """W by coordinate descent for all items at once."""
         n, rows = self.n_items, min(ROWS, self.n_items)
-        padded = jnp.pad(statistics, (0, -n % rows))
+        padded = jnp.pad(prepared, (0, -n % rows))
         grams = padded.reshape(-1, rows, len(padded))
         starts = jnp.arange(len(grams)) * rows
 

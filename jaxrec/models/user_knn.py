@@ -84,9 +84,9 @@ class UserKNN(Solved):
         size = np.bincount(user, weight[item], minlength=self.n_users)
         return {"words": words, "size": jnp.asarray(size, jnp.float32), "item_weight": jnp.asarray(weight, jnp.float32)}
 
-    def solve(self, statistics: dict[str, Array]) -> dict[str, Array]:
+    def solve(self, prepared: dict[str, Array]) -> dict[str, Array]:
         """The prepared data are the parameters."""
-        return statistics
+        return prepared
 
     def _voting(self, query: Query) -> Voting | None:
         """Weight of each neighbor besides its similarity; None: 1."""
