@@ -11,7 +11,8 @@ import pandas as pd
 from pydantic import PositiveFloat
 from scipy import sparse
 
-from jaxrec.data.ids import as_array, exact, few_matched, texts
+from jaxrec.data.id_checks import few_matched
+from jaxrec.data.ids import as_array, exact, texts
 from jaxrec.data.interactions import Interactions, aligned, targets
 from jaxrec.data.item_age import ages
 from jaxrec.data.item_categories import ItemCategories, item_categories

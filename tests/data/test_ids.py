@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxrec.data.data_warnings import data_warnings
-from jaxrec.data.ids import IdTable, as_text, canonical, exact, few_matched, written_as
+from jaxrec.data.id_checks import few_matched
+from jaxrec.data.ids import IdTable, as_text, canonical, exact, written_as
 from jaxrec.data.interactions import encode
 from jaxrec.data.reading.tables import source
 from jaxrec.data.sources.files import files

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jaxrec.data.ids import check_distinct, exact
+from jaxrec.data.id_checks import check_distinct
+from jaxrec.data.ids import exact
 from jaxrec.data.large_columns import gathered, spilled
 from jaxrec.data.reading import parquet, tables
 from jaxrec.data.reading.anonymous import mark_anonymous

@@ -9,7 +9,8 @@ import pandas as pd
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data.filters import Duplicates, filtered
-from jaxrec.data.ids import canonical, few_matched, texts
+from jaxrec.data.id_checks import few_matched
+from jaxrec.data.ids import canonical, texts
 from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.notes import nonzero
 from jaxrec.data.reading import tables
