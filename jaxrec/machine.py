@@ -10,6 +10,7 @@ import jax
 
 from jaxrec import container
 from jaxrec.data.sources.download import cache_dir
+from jaxrec.errors import InputError
 
 UNSET = -1  # value of `jax_num_cpu_devices` unless it is configured
 
@@ -38,4 +39,15 @@ def use_all_cores() -> None:
     # The cache is specific to this processor model: machines that share the home directory must not load it.
     flags = Path("/proc/cpuinfo").read_text().split("flags", 2)[1:2] if Path("/proc/cpuinfo").exists() else []
     machine = hashlib.sha256(f"{platform.processor()}{platform.machine()}{flags}".encode()).hexdigest()[:8]
-    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / f"compiled-{machine}"))
+    if (folder := _writable(f"compiled-{machine}")) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def _writable(name: str) -> Path | None:
+    """Return a folder in the cache; None if it cannot be written: JAX would warn at every program."""
+    try:
+        folder = cache_dir() / name
+        folder.mkdir(parents=True, exist_ok=True)
+    except (InputError, OSError):
+        return None
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None

@@ -17,6 +17,7 @@ from jaxrec.atomic_files import write_text
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.errors import InputError
 from jaxrec.rundir import LOCK_FILE, exclusive
+from jaxrec.sweep import study
 from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.outcome import Outcome
 from jaxrec.sweep.storage import open_storage
@@ -143,6 +144,7 @@ def test_a_read_only_disk(command, small_disk):
         (MemoryError("Unable to allocate 9. GiB"), "out of memory: decrease trainer.batch_size"),
         (JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"), "out of memory: decrease"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/journal.log"), "/x/journal.log: the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: permission denied; change the permissions of"),
         (OSError(errno.ESTALE, "Stale file handle", "/x"), "/x: the folder was removed or its server restarted"),
     ],
 )
@@ -154,6 +156,18 @@ def test_messages_if_the_machine_is_out_of_resources(capsys, error, message):
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {message}")
     assert printed.count("\n") == 1
+
+
+def test_a_machine_without_resources_prints_one_line(command, monkeypatch):
+    """Hydra prints the overrides before an error that passes through it."""
+
+    def fail(root):
+        raise PermissionError(errno.EACCES, "Permission denied", "/x")
+
+    monkeypatch.setattr(study, "list_studies", fail)
+    done = command("study")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: /x: permission denied")
 
 
 @pytest.mark.parametrize("error", [JaxRuntimeError("INTERNAL: a bug"), OSError(errno.EBADF, "Bad file descriptor")])

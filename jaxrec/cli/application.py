@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from jaxrec.atomic_files import ADVICE
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.cli.settings_folders import check_folders
 from jaxrec.config import VERSION_BASE, explain
@@ -22,7 +23,7 @@ def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # makes Hydra raise, so that the error is printed here
     from jaxrec.console import show_warnings
 
-    errors: list[InputError] = []
+    errors: list[Exception] = []
     started = False
 
     def guarded(cfg: DictConfig) -> None:
@@ -35,6 +36,10 @@ def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
             errors.append(error)
         except OmegaConfBaseException as error:
             errors.append(InputError(explain(error)))
+        except OSError as error:
+            if error.errno not in ADVICE:
+                raise
+            errors.append(error)
 
     def main() -> None:
         check_folders(sys.argv[1:])

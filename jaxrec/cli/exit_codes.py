@@ -17,6 +17,8 @@ OUT_OF_MEMORY = (
     "workers, or the history length of the model"
 )
 
+DENIED = "permission denied; change the permissions of the path or of a folder above it, or name another path"
+
 
 def exit_code_of(main: Callable[[], None]) -> int:
     """Run a command and return its exit code; errors of the user and of the machine are printed."""
@@ -44,7 +46,9 @@ def exit_code_of(main: Callable[[], None]) -> int:
     except OSError as error:
         if error.errno not in ADVICE:
             raise
-        print(f"error: {error.filename or 'a file'}: {ADVICE[error.errno]}", file=sys.stderr)
+        # Of what is written, `write_atomic` tells; permissions are missing for what is read, too.
+        advice = DENIED if isinstance(error, PermissionError) else ADVICE[error.errno]
+        print(f"error: {error.filename or 'a file'}: {advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

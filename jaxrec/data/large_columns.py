@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxrec.data.sources.download import cache_dir
+from jaxrec.errors import InputError
 
 LARGE = 2**27  # bytes; larger columns are moved to files
 BLOCK = 2**22  # rows per block
@@ -29,12 +30,14 @@ def spilled(column: np.ndarray) -> np.ndarray:
     if column.nbytes < LARGE or column.dtype.hasobject:
         return column
     try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_dir()) as file:
+        folder = cache_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
             column.tofile(file)
             stored = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        print(f"jaxrec: a large column stays in memory, {cache_dir()}: {error.strerror}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        reason = f"{folder}: {error.strerror}" if isinstance(error, OSError) else error
+        print(f"jaxrec: a large column stays in memory, {reason}", file=sys.stderr)
         return column
     _maps.add(stored)
     release()

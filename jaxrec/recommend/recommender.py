@@ -1,5 +1,6 @@
 """Trained run, loaded for inference: recommendations for users and histories, and scores of user-item pairs."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -55,7 +56,7 @@ class Recommender(PositionRecommender):
     @classmethod
     def of_run(cls, run_dir: str | Path, model: type[Model] | None = None) -> Self:
         """Load the model of a run directory, see `load`."""
-        directory = finished_run(Path(run_dir).expanduser()) / "model"
+        directory = finished_run(Path(os.path.expanduser(run_dir))) / "model"
         file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
         params = jax.tree.map(_on_device, params)
         try:

@@ -2,6 +2,7 @@
 
 import json
 import typing
+from pathlib import Path
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jaxrec.api.recipe import Recipe
 from jaxrec.api.trained_model import TrainedModel
 from jaxrec.errors import InputError
 from jaxrec.models import Factorized
+from jaxrec.recommend.recommender import Recommender
 from jaxrec.statistics import estimate
 from tests.planted import PLANTED
 
@@ -386,6 +388,16 @@ def test_options_of_recommendations_are_checked(options, message, model):
     with pytest.raises(jaxrec.InputError) as raised:
         model.recommend_histories(**{"histories": [model.item_ids[:1]]} | options)
     assert message in str(raised.value)
+
+
+def test_a_name_may_start_with_a_tilde(tmp_path, monkeypatch):
+    """As those of spreadsheets that are open elsewhere; it is no user's home folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("~$orders.csv").write_text("user_id,item_id\n1,2\n1,3\n")
+    assert jaxrec.Dataset.read("~$orders.csv").n_items == 2
+    for load in (jaxrec.load, Recommender.of_run):
+        with pytest.raises(jaxrec.InputError, match="There is no file ~nobody-of-this-name/run/"):
+            load("~nobody-of-this-name/run")
 
 
 def test_histories_may_be_an_arrow_column(model):

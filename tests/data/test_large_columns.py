@@ -44,6 +44,9 @@ def test_a_column_stays_in_memory_if_there_is_no_folder(small_blocks, monkeypatc
     column = np.arange(10)
     assert spilled(column) is column
     assert f"stays in memory, {small_blocks / 'file'}: File exists" in capsys.readouterr().err
+    monkeypatch.setenv("JAXREC_CACHE", "~nobody-of-this-name/cache")
+    assert spilled(column) is column
+    assert "stays in memory, the cache folder ~nobody-of-this-name/cache has no home" in capsys.readouterr().err
 
 
 @quick

@@ -2,7 +2,8 @@
 
 import fnmatch
 import glob
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -35,8 +36,7 @@ def shards(path: Path) -> list[Path]:
         InputError: there are none, or a folder holds tables of another format, too.
     """
     if path.is_dir():
-        names = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
-        found = [path / name for name in names if not any(map(_is_note, name.parts))]
+        found = list(_files_below(path))
         files = [file for file in found if file.suffix.lower() in SUFFIXES]
         if not files:
             raise InputError(f"{path} is a folder without .parquet files: name a file in it, or another folder")
@@ -46,6 +46,7 @@ def shards(path: Path) -> list[Path]:
                 f"read together: name one file, or the pattern {path / '*.parquet'}"
             )
     elif is_pattern(path):
+        _check_listed(path)
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]
         named = [part for part in path.parts if _is_note(part)]
         files = [file for file in found if not any(_is_note(part) and not _matches(part, named) for part in file.parts)]
@@ -56,6 +57,27 @@ def shards(path: Path) -> list[Path]:
     else:
         return [path]
     return sorted(files)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and its subfolders but notes; an unreadable subfolder is an error, not skipped."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not _is_note(name)]
+        files = (Path(root, name) for name in names if not _is_note(name))
+        yield from (file for file in files if file.is_file())
+
+
+def _check_listed(pattern: Path) -> None:
+    """Raise InputError if a folder that a pattern lists is unreadable: `glob` would skip its files."""
+    for parent, child in zip(pattern.parents, (pattern, *pattern.parents), strict=False):
+        if glob.has_magic(child.name):
+            for folder in map(Path, glob.glob(str(parent), recursive=True)):
+                if folder.is_dir() and not _is_note(folder.name) and not os.access(folder, os.R_OK | os.X_OK):
+                    raise InputError(f"{folder} cannot be read, which {pattern} lists: permission denied")
 
 
 def _is_note(part: str) -> bool:

@@ -1,5 +1,6 @@
 """Reading of selected columns of text and Parquet files into Arrow tables, with precise errors for faulty files."""
 
+import os
 import uuid
 import zipfile
 import zlib
@@ -47,7 +48,7 @@ def source(given: object, name: str = "the data frame") -> Source:
         return in_memory(given, name)
     if not str(given):  # `Path` takes it for the current folder
         raise InputError("the path of a file is empty: name a file, e.g. data.path=orders.csv")
-    return Path(given).expanduser()
+    return Path(os.path.expanduser(given))
 
 
 def read(path: Source, columns: Mapping[str, str], delimiter: str | None = None, encoding: str = "utf-8") -> pa.Table:

@@ -23,10 +23,15 @@ class UnreachableError(Exception):
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: JAXREC_CACHE, else jaxrec/ in XDG_CACHE_HOME or ~/.cache."""
-    if folder := os.environ.get("JAXREC_CACHE"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxrec"
+    """Return the cache folder: JAXREC_CACHE, else jaxrec/ in XDG_CACHE_HOME or ~/.cache.
+
+    Raises:
+        InputError: it is below the home folder and there is none, as for an unnamed user of a container.
+    """
+    folder = os.environ.get("JAXREC_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxrec")
+    if (expanded := os.path.expanduser(folder)).startswith("~"):
+        raise InputError(f"the cache folder {folder} has no home folder to be in: set JAXREC_CACHE=FOLDER")
+    return Path(expanded)
 
 
 def first_of(sources: Mapping[str, Callable[[], Path]], by_hand: str) -> Path:

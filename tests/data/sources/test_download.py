@@ -1,5 +1,6 @@
 import hashlib
 import os
+import pwd
 import subprocess
 import sys
 import threading
@@ -131,3 +132,16 @@ def test_the_error_lists_all_sources_that_failed(tmp_path):
     with pytest.raises(InputError, match=r"the index: no route; the site: 404. Put it there"):
         first_of(sources, "Put it there")
     assert first_of({"the index": lambda: refuse("no route"), "the disk": lambda: tmp_path}, "") == tmp_path
+
+
+def test_a_user_without_a_home_folder_is_told_to_set_the_cache(monkeypatch):
+    """An unnamed user of a container; the folder is not called ~ in the working directory."""
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    for name in ("HOME", "JAXREC_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(InputError, match=r"~/\.cache/jaxrec has no home folder to be in: set JAXREC_CACHE=FOLDER"):
+        cache_dir()

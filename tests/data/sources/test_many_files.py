@@ -1,5 +1,8 @@
 """Parquet files read together, and large data in blocks, with the results of one small file."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -173,6 +176,30 @@ def test_notes_of_the_program_that_wrote_a_folder_are_no_data(folder):
     assert len(files(folder, duplicates="keep")) == rows
     assert len(files(folder / "**" / "*.parquet", duplicates="keep")) == rows
     assert len(files(folder / "_*" / "*.parquet")) == 1
+
+
+@pytest.mark.parametrize("name", ["", "b"])
+def test_a_folder_without_permission_is_an_error(folder, name, monkeypatch):
+    """Its files would be missing from the data, and nothing would say so."""
+    scan = os.scandir
+
+    def scandir(path):
+        if Path(path) == folder / name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=f"{folder / name} cannot be read: Permission denied"):
+        files(folder)
+
+
+def test_a_folder_without_permission_that_a_pattern_lists_is_an_error(folder, monkeypatch):
+    (folder / "_note").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name not in ("b", "_note"))
+    for pattern in ("*/*.parquet", "**/*.parquet"):
+        with pytest.raises(InputError, match=f"{folder / 'b'} cannot be read, which .* lists: permission denied"):
+            files(folder / pattern)
+    assert files(folder / "*.parquet").n_users  # it lists only the folder itself
 
 
 def test_a_column_that_some_files_encode_by_a_dictionary_is_joined(log, folder):
