@@ -18,8 +18,8 @@ from jaxrec.errors import InputError
 from jaxrec.settings import CONF
 
 
-def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
-    """Compose the configuration and run the command; invalid input prints one line to stderr and exits with code 2."""
+def run_command(config_name: str, work: Callable[[DictConfig], None]) -> int:
+    """Compose the configuration and run the command; return its exit code, 2 for invalid input, which is printed."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # makes Hydra raise, so that the error is printed here
     from jaxrec.console import show_warnings
 
@@ -54,7 +54,7 @@ def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
         if errors:
             raise errors[0]
 
-    sys.exit(exit_code_of(main))
+    return exit_code_of(main)
 
 
 def _allow_lazy_help() -> None:

@@ -20,10 +20,10 @@ OUT_OF_MEMORY = (
 DENIED = "permission denied; change the permissions of the path or of a folder above it, or name another path"
 
 
-def exit_code_of(main: Callable[[], None]) -> int:
-    """Run a command and return its exit code; errors of the user and of the machine are printed."""
+def exit_code_of(main: Callable[[], int | None]) -> int:
+    """Run a command and return its exit code, 0 by default; errors of the user and of the machine are printed."""
     try:
-        main()
+        return main() or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -53,4 +53,3 @@ def exit_code_of(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    return 0

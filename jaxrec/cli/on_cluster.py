@@ -26,7 +26,7 @@ def train_on_cluster(words: list[str]) -> int:
             cluster.await_loss()
             raise
 
-    def run() -> None:
+    def run() -> int:
         if clash := [word for word in words if word in ("--multirun", "-m") or word.startswith("seeds=")]:
             raise InputError(
                 f"{clash[0]} has no effect with cluster=true, which trains one model: remove one of the two"
@@ -39,14 +39,12 @@ def train_on_cluster(words: list[str]) -> int:
                 sys.stdout = open(os.devnull, "w")  # noqa: SIM115
                 sys.argv[1:] = [word for word in words if not word.startswith("hydra.run.dir=")]
                 sys.argv.append(f"hydra.run.dir={own}/run")
-            try:
-                run_command("config", train)
-            except SystemExit as end:
-                codes.append(int(end.code or 0))
+            return run_command("config", train)
 
-    codes: list[int] = []
     try:
-        code = exit_code_of(run) or (codes or [0])[0]
+        code = exit_code_of(run)
+    except SystemExit as end:  # of Hydra's parser
+        code = int(end.code or 0)
     except Exception:
         traceback.print_exc()
         code = 1

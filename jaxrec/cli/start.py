@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if "cluster=true" in words:
             sys.exit(train_on_cluster(sys.argv[1:]))
-    run_command(config_name, work)
+    sys.exit(run_command(config_name, work))
 
 
 def arguments_of(name: str, words: Sequence[str]) -> list[str]:
