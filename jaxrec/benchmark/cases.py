@@ -29,7 +29,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.random import stream
 from jaxrec.ranking import QueryRows, Ranker
-from jaxrec.settings import Tree, build, get, populations, put
+from jaxrec.settings import Tree, build, get, populations, put, target_name
 
 
 def run(
@@ -183,7 +183,7 @@ def start(command: str, repeats: int, peer: str | None) -> list[Row]:
 def mining(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time the 50 hardest negatives of every user; see `jaxrec.benchmark.mining`."""
     seconds, figures = mining_case.mine(tree, repeats)
-    return [_row(tree["model"]["_target_"].rpartition(".")[2], seconds, **figures)]
+    return [_row(target_name(tree["model"]), seconds, **figures)]
 
 
 def samplers(tree: Tree, repeats: int, peer: str | None) -> list[Row]:

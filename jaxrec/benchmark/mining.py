@@ -13,7 +13,7 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.epochs import fresh
 from jaxrec.models.model import Model, Params
 from jaxrec.ranking import QueryRows, Ranker, query_of
-from jaxrec.settings import Tree, build, get, populations, put
+from jaxrec.settings import Tree, build, get, populations, put, target_name
 
 HARDEST = 50  # items per user
 CHECKED = 32  # users whose lists are verified with NumPy
@@ -91,7 +91,7 @@ def epochs(tree: Tree, repeats: int) -> list[tuple[str, list[float]]]:
         model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
         trainer = experiment.trainer(shared)
         seconds = [row["seconds"] for row in trainer(model, data, population).history[0]][1:]
-        name = node["_target_"].rpartition(".")[2] + "".join(
+        name = target_name(node) + "".join(
             f" {key}={node[key]}" for key in ("ratio", "candidates", "exclude_known") if key in node
         )
         if "refresh" in node:

@@ -17,7 +17,7 @@ from jaxrec.atomic_files import write_text
 from jaxrec.compare import compare, verdicts
 from jaxrec.console import say, say_results, table
 from jaxrec.data.splits.split import Split
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.evaluation import cost
 from jaxrec.experiment import Result
 from jaxrec.fitting.saved_slots import STATES
@@ -99,7 +99,7 @@ def compare_models(
             interrupt = error
             break
         except FAILURES as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = first_line(error) or type(error).__name__
             failed[name] = reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"
             say(f"failed: {name}: {failed[name]}")
     found = _finished(works, failed, directory, str(get(tree, "eval.monitor")), is_last=interrupt is None)
@@ -224,5 +224,4 @@ def _path(work: Work) -> str:
 def _study_name(tree: Tree) -> str:
     """Return a name with a hash of data, split and evaluation, so that models can be added to a comparison."""
     text = json.dumps({key: tree[key] for key in (*SHARED, "seed", "refit")}, sort_keys=True, default=str)
-    data = str(get(tree, "data._target_")).rpartition(".")[2].lower()
-    return f"compare-{data}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return f"compare-{settings.target_name(tree['data']).lower()}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

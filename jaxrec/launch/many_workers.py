@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from jaxrec import rundir
 from jaxrec.console import say
 from jaxrec.data.splits.split import Split
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.launch.search_progress import SearchProgress
 from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import STOP, Launcher, WorkerProcess, processes
@@ -101,8 +101,7 @@ class _Launched:
         try:
             self.codes = self.launcher.start(self.workers)
         except Exception as error:
-            reason = next(iter(str(error).splitlines()), "")
-            self.error = f"the launcher failed: {type(error).__name__}: {reason}"
+            self.error = f"the launcher failed: {type(error).__name__}: {first_line(error)}"
 
     def failures(self) -> list[str]:
         """Return one line about each worker that failed."""

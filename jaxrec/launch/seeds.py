@@ -46,7 +46,7 @@ def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) 
         InputError: an invalid setting, a model without random numbers, or all seeds failed.
     """
     settings.check(tree)
-    model = get(tree, "model._target_").rpartition(".")[2]
+    model = settings.target_name(tree["model"])
     if not settings.is_random(tree):
         raise InputError(
             f"seeds={seeds}: {model} uses no random numbers, so every seed gives the same model: omit seeds"
@@ -64,7 +64,7 @@ def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) 
 
 def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: Path) -> dict[int, Result]:
     """Train one configuration with several seeds on a split; see `run_seeds`."""
-    model = get(tree, "model._target_").rpartition(".")[2]
+    model = settings.target_name(tree["model"])
     trees = settings.with_seeds(tree, seeds)
     ((_, shared, population),) = settings.populations(trees)
     saved = rundir.saved_slots(rundir.make(directory) / STATES, trees, split.selection, saves_results=True)

@@ -59,7 +59,7 @@ def _run(tree: Tree, directory: Path, first: Path | None = None) -> Result:
         say(f"  continuing after epoch {epoch}")
     (result,) = experiment.finish(shared, split, select(shared, split, population, saved), load_s)
     rundir.write(directory, tree, result)
-    test_table("test", settings.get(tree, "model._target_").rpartition(".")[2], result)
+    test_table("test", settings.target_name(tree["model"]), result)
     say_results(directory)
     if result.metrics["interrupted"]:
         say(f"to continue: {command('train', override('resume', str(directory)))}")

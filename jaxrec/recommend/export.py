@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Array, Float, Int
 
 from jaxrec.atomic_files import remove_mark, write_atomic, write_json, write_text
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.recommend import exported, history_columns
 from jaxrec.recommend.batch_recommender import BatchRecommender
 from jaxrec.recommend.history_columns import DTYPES
@@ -132,7 +132,7 @@ def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple
             made = jax.export.export(jax.jit(lists), platforms=platforms)(leaf_shapes, *row_shapes)
             program = bytes(made.serialize())
     except Exception as error:  # tracing, lowering and serialization have no common exception class
-        name, why = type(recommender.scorer.model).__name__, str(error).partition("\n")[0]
+        name, why = type(recommender.scorer.model).__name__, first_line(error)
         raise InputError(
             f"{name} cannot be exported for {', '.join(platforms)}: {why}. Serve it from its run directory "
             "(jaxrec serve), or export it for fewer platforms"

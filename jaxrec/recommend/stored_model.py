@@ -16,7 +16,7 @@ import yaml
 
 from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import Hyper
 from jaxrec.models.fold_in import constructor_arguments
@@ -87,7 +87,7 @@ def restore_model(
         model = kind(**plain)
         expected = parameter_shapes(with_tables(model, tables(model, encoded)))
     except Exception as error:  # invalid arguments may raise any exception in the model
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(
             f"{file}: {kind.__name__} cannot be built from its arguments ({type(error).__name__}: {reason}): it was "
             "written by another version of jaxrec; load it with that version, or train the run again"

@@ -15,7 +15,7 @@ from jaxrec.settings.files import (
 from jaxrec.settings.replicas import by_fold, fold_of, is_random, seeds_differ, with_seeds, without_replica
 from jaxrec.settings.schedule import SCHEDULE
 from jaxrec.settings.shared_programs import numbers_of, populations, program_of
-from jaxrec.settings.tree import Tree, differing, flat, get, put, tuples
+from jaxrec.settings.tree import Tree, differing, flat, get, put, target_name, tuples
 
 __all__ = [
     "COMMAND_KEYS",
@@ -43,6 +43,7 @@ __all__ = [
     "register_object",
     "registered",
     "seeds_differ",
+    "target_name",
     "tuples",
     "with_seeds",
     "without_replica",

@@ -9,7 +9,7 @@ import yaml
 
 from jaxrec.errors import InputError
 from jaxrec.settings.renamed import up_to_date
-from jaxrec.settings.tree import Tree, flat, tuples
+from jaxrec.settings.tree import Tree, flat, target_name, tuples
 
 _PACKAGED = Path(__file__).parent.parent / "conf"  # in the wheel; a checkout has it at the top level
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -56,7 +56,7 @@ def choice_of(group: str, node: Tree) -> str:
         (name, values) for name, values in _choices(group) if set(import_targets(values)) == set(import_targets(node))
     ]
     if not same:
-        return str(node["_target_"]).rpartition(".")[2]
+        return target_name(node)
     return max(same, key=lambda choice: sum(leaves.get(k) == v for k, v in flat(tuples(choice[1])).items()))[0]
 
 

@@ -31,6 +31,11 @@ def put(tree: Tree, values: Mapping[str, object]) -> Tree:
     return tree
 
 
+def target_name(node: Mapping[str, object]) -> str:
+    """Return the name of the class or function of a node, without its module."""
+    return str(node.get("_target_", "")).rpartition(".")[2]
+
+
 def flat(tree: Mapping[str, object], prefix: str = "") -> Tree:
     """Return all leaves by dotted key."""
     leaves: Tree = {}

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxrec.arguments import locate
 from jaxrec.errors import InputError
-from jaxrec.settings import Tree
+from jaxrec.settings import Tree, target_name
 
 # Config groups that are read once for all trials, or only after the search, with the reason for the error message.
 COMMON = {
@@ -27,7 +27,7 @@ def check_effects(tree: Tree, key: str) -> None:
 
 def _without_effect(tree: Tree, group: str, name: str) -> str:
     model, trainer, loss = (str(tree[part].get("_target_", "")) for part in ("model", "trainer", "loss"))
-    model_name = model.rpartition(".")[2]
+    model_name = target_name(tree["model"])
     if (group, name) == ("trainer", "members"):
         return "it only sets how many members train at once"
     if group == "seed" and not {"epochs"} & _takes(trainer):

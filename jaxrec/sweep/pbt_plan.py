@@ -67,7 +67,7 @@ def model_sizes(tuning: Tuning, params: Values) -> set[str]:
 
 def _check(chosen: Search, tuning: Tuning) -> None:
     if settings.get(tuning.tree, "trainer.epochs") is None:
-        name = settings.get(tuning.tree, "model._target_").rpartition(".")[2]
+        name = settings.target_name(tuning.tree["model"])
         raise InputError(f"sweep.strategy=pbt changes settings while a model trains, and {name} trains without epochs")
     if not 2 <= chosen.population <= MAX_SLOTS:
         raise InputError(f"sweep.population={chosen.population}: sweep.strategy=pbt needs 2 to {MAX_SLOTS} members")

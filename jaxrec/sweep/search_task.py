@@ -104,6 +104,5 @@ def _study_name(tree: Tree, fixed: Tree, space: Tree) -> str:
     start = [tree["sweep"][key] for key in ("sampler", "warm_start") if tree["sweep"][key] is not None]
     start += [tree["sweep"][key] for key in ("objectives", "constraints") if tree["sweep"][key]]
     text = json.dumps([fixed, space, *start], sort_keys=True, default=str)
-    parts = (tree["data"]["_target_"], tree["model"]["_target_"])
-    names = [part.rpartition(".")[2].lower() for part in parts]
+    names = [settings.target_name(tree[group]).lower() for group in ("data", "model")]
     return "-".join([*names, hashlib.sha256(text.encode()).hexdigest()[:6]])
