@@ -49,6 +49,17 @@ def test_variance_and_degrees_of_freedom_by_hand():
     assert found.dof == pytest.approx(1.0**2 / (0.25**2 / 1 + 1**2 / 1 + 0.25**2 / 1))
 
 
+@pytest.mark.parametrize(
+    ("values", "variance"),
+    [
+        ([[0.0, 2.0], [3.0, 1.0]], 0.25),  # seeds: 0.5 / 2; users: 0; both: 4 * 1 / (2 * 2) = 1
+        ([[0.0, 4.0], [1.0, 3.0]], 2.25),  # users: 2 * 1.5^2 / 2; seeds: 0; both: 4 * 0.25 / (2 * 2) = 0.25
+    ],
+)
+def test_the_variance_is_at_least_that_of_users_and_of_seeds(values, variance):
+    assert estimate(np.array(values)).variance == pytest.approx(variance)
+
+
 def test_the_variance_against_mean_squares():
     # Crossed random effects: var(mean) = (MS_users + MS_seeds - MS_both) / (S R).  [Cornfield and Tukey 1956]
     values = simulated(np.random.default_rng(2), (4,), 30, seeds=0.1)[0]

@@ -13,6 +13,7 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.losses import bce, bpr, softmax
 from jaxrec.models.mf import MatrixFactorization
+from jaxrec.models.model import Model
 from jaxrec.negatives.candidates import Negatives
 from jaxrec.negatives.popularity import Popularity
 from jaxrec.negatives.sampler import Sampler
@@ -136,6 +137,33 @@ def test_the_share_of_a_history_is_that_of_its_items():
     np.testing.assert_array_equal(shown[0][:4000], shown[0][4000:])
     assert 700 < np.count_nonzero(shown[0][:4000] >= 0) < 900
     np.testing.assert_array_equal(shown[1], items)
+
+
+class Reader(Model):
+    """Reads histories and has the same scores for all of them."""
+
+    n_users: int = USERS
+    n_items: int = ITEMS
+    history_length: int = 3
+
+    def score_catalog(self, query):
+        return jnp.broadcast_to(jnp.arange(ITEMS) / 2, (len(query.user), ITEMS))
+
+
+def test_items_shown_as_history_are_neither_targets_nor_negatives():
+    objective, model, rows = CatalogObjective(), Reader(), jnp.arange(4)
+    examples, _ = objective.examples(TRAIN, 3)
+    shown = np.asarray(examples.query(rows, 3, 0.5, SOURCE).history.items)
+    cost, weight = objective.costs(model, {}, examples, rows, SOURCE, False)
+    n_both = 0
+    for row, user in enumerate((0, 1, 3, 4)):
+        history, own = set(shown[row].tolist()), set(ITEM[USER == user].tolist())
+        targets, others = own - history, [item for item in range(ITEMS) if item not in history]
+        expected = sum(log(sum(exp(item / 2) for item in others)) - target / 2 for target in targets)
+        assert float(cost[row]) == pytest.approx(expected, rel=1e-5)
+        assert float(weight[row]) == len(targets)
+        n_both += 0 < len(targets) < len(own)
+    assert n_both  # of this user, items are shown and others are to be found
 
 
 def test_the_full_softmax_equals_the_sampled_one_with_all_negatives():

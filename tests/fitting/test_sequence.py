@@ -124,6 +124,9 @@ def test_history_only_rows_are_inputs_but_not_targets_and_weights_count():
     assert found.items[0] == [3, 4, 5, 6]
     assert found.target[0] == [4, -1, 6, 7]
     assert found.weight[0] == [4, 0, 6, 7]
+    order = np.argsort(np.concatenate([np.arange(len(items)) for items in LISTS]), kind="stable")  # users in turn
+    mixed = data(target=target, weight=weight).take(order)
+    assert asked(NextItem(Softmax()), mixed)[0] == found
 
 
 def test_masked_items_are_the_targets_and_at_least_one_is_masked():

@@ -1,6 +1,7 @@
 """Slots: a member's results do not depend on its slot, the number of slots, its neighbors, or its time of arrival."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -134,7 +135,19 @@ def test_a_copy_trains_like_its_source():
     bench.advance()
     assert copy.history[0] == own
     assert copy.history[1]["loss"] == source.history[1]["loss"]
+    assert copy.seed == source.seed  # of the pools of its mined negatives
     jax.tree.map(np.testing.assert_array_equal, bench.save(copy).state, bench.save(source).state)
+    assert copy.seconds + source.seconds == pytest.approx(bench.train_s + bench.validate_s)
+
+
+def test_negatives_are_mined_for_the_epoch_that_is_trained_next():
+    bench, epochs = slots(2), []
+    bench.program = bench.program._replace(miner=SimpleNamespace(due=lambda epoch: bool(epochs.append(epoch))))
+    bench.put(member(0))
+    bench.advance()
+    bench.put(member(1))
+    bench.advance()
+    assert epochs == [1, 0, 2, 1]  # 0: a free slot
 
 
 def test_hyperparameters_of_a_member_can_change_in_training():
