@@ -157,7 +157,7 @@ def test_items_shown_as_history_are_neither_targets_nor_negatives():
     cost, weight = objective.costs(model, {}, examples, rows, SOURCE, False)
     n_both = 0
     for row, user in enumerate((0, 1, 3, 4)):
-        history, own = set(shown[row].tolist()), set(ITEM[USER == user].tolist())
+        history, own = set(shown[row].tolist()), set(ITEM[user == USER].tolist())
         targets, others = own - history, [item for item in range(ITEMS) if item not in history]
         expected = sum(log(sum(exp(item / 2) for item in others)) - target / 2 for target in targets)
         assert float(cost[row]) == pytest.approx(expected, rel=1e-5)

@@ -12,6 +12,7 @@ from jaxrec.fitting.population import Population
 from jaxrec.history import History
 from jaxrec.hyper import Hyper
 from jaxrec.models.item_knn import ItemKNN
+from jaxrec.models.similarity import similarity
 from jaxrec.query import Query
 from tests.models.neighbors import ITEMS, KINDS, USERS, train
 from tests.models.weights import call
@@ -52,10 +53,28 @@ def test_neighbors_against_loops(kind):
         assert (np.asarray(found["similarities"])[:, k:] == 0).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_similarities_of_sets(kind):
+    common, size, other = np.array([[3.0, 0.0, 1.0]]), np.array([4.0]), np.array([3.0, 5.0, 9.0])
+    found = similarity(kind, *(jnp.asarray(x, jnp.float32) for x in (common, size, other)), 2.0)
+    np.testing.assert_allclose(found[0], [KINDS[kind](3, 4, 3), 0, KINDS[kind](1, 4, 9)], rtol=1e-6)
+
+
+def weights(x: np.ndarray) -> np.ndarray:
+    """Return the squared weight of each user, log(items / (1 + items of the user))."""
+    return np.log(ITEMS / (1 + x.sum(axis=1))).clip(0) ** 2
+
+
+def test_common_users_are_counted_with_their_weights():
+    data, x = train()
+    found = ItemKNN(ITEMS, 9, 4, idf=True).prepare(data)
+    np.testing.assert_allclose(found, x.T @ (weights(x)[:, None] * x), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_users_with_many_items_count_less():
     data, x = train()
-    weight = np.log(ITEMS / (1 + x.sum(axis=1))).clip(0) ** 2
+    weight = weights(x)
     assert weight.min() < weight.max() / 4
     fit = ClosedForm()(ItemKNN(ITEMS, 9, 4, idf=True), data, population([2.0], [4]))
     found = jax.tree.map(lambda values: values[0], fit.params["params"])

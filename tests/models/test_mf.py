@@ -15,6 +15,7 @@ from jaxrec.history import History
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bpr
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.fold_in import most_likely
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
@@ -91,6 +92,17 @@ def test_vectors_of_new_users_are_between_their_items_with_cosines():
     (p,) = jax.jit(lambda p: model.apply(p, query, method="query_vectors"))({"params": tables})
     assert float(np.linalg.norm(p)) == pytest.approx(2, rel=1e-5)
     np.testing.assert_allclose(p, [2, 0], atol=0.05)  # the second coordinates, .2 and -.2, cancel
+
+
+@pytest.mark.parametrize(("width", "variance"), [(1, (1 + 0.25) / 2), (2, (5 + 1.25) / 2 / 2)])
+def test_the_prior_of_new_users_has_the_variance_of_the_trained_ones(width, variance):
+    """The mean squared coordinate of (1, 2) and (.5, -1), in the columns in use; see `most_likely`."""
+    model, items = MatrixFactorization(2, 3, 2, width=width).fold_in(4), jnp.array([[-1, 0, 1, 1]])
+    query = Query(jnp.array([-1]), History(items))
+    found = jax.jit(lambda p: model.apply(p, query, method="query_vectors"))(params(width))
+    q, bias = jnp.asarray(Q * (np.arange(2) < width)), jnp.array([0.0, 1.0, 2.0])
+    expected = jax.jit(most_likely)(q, bias, items, jnp.float32(variance))
+    np.testing.assert_allclose(found, np.append(expected, [[0.5, 1]], axis=1), rtol=1e-4)
 
 
 @pytest.mark.parametrize("width", [1, 2])

@@ -1,6 +1,7 @@
 """A loaded run against numpy: known users, new histories, unknown users and items."""
 
 import json
+from copy import copy
 from functools import cache
 
 import numpy as np
@@ -152,6 +153,25 @@ def test_a_history_gets_the_same_list_alone_and_among_many(loaded):
     assert len(together) == 300
     for row in (0, 17, 255, 256, 299):
         assert lists(model.recommend_histories([histories[row]], k=3), "history")[0] == together[row]
+
+
+def test_a_history_longer_than_any_known_one_is_read_and_filtered_as_a_whole(loaded):
+    model, left = loaded("ease"), [7, 90]
+    history = np.delete(model.item_ids, left)
+    frame = model.recommend_histories([np.append(history, np.repeat(history[-1], model.longest_history))], k=5)
+    assert set(frame.item_id) == set(model.item_ids[left])
+
+
+def test_pairs_of_a_user_who_was_not_trained_are_scored_by_folding_in(loaded):
+    model, user = copy(loaded("ials")), 7
+    users = model._fallback.trained.users.copy()
+    users[user] = False
+    model._fallback = model._fallback._replace(trained=model._fallback.trained._replace(users=users))
+    bounds = model.known.offsets[user : user + 2]
+    items, scores, _ = model.rank_histories(bounds - bounds[0], model.known.items[slice(*bounds)], 120, False)
+    found = model.score_at(np.array([user, user, 8]), np.array([3, 50, 3]))
+    expected = [scores[0][items[0] == item].item() for item in (3, 50)]
+    np.testing.assert_allclose(found, [*expected, *loaded("ials").score_at(np.array([8]), np.array([3]))], rtol=1e-4)
 
 
 @pytest.mark.slow
