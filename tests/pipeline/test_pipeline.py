@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -10,12 +13,15 @@ import pytest
 
 from jaxrec import launch
 from jaxrec.bootstrap import mean_and_interval
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.reading.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.pipeline import run as pipeline_run
 from jaxrec.pipeline.list_evaluator import ListResults
-from jaxrec.pipeline.pipeline import Pipeline, Run, choose_value, stage_table
-from jaxrec.pipeline.retrieval import CandidateSet, overlap, union
+from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Stages, choose_value, curve, stage_table
+from jaxrec.pipeline.retrieval import CandidateSet, PopularOfCategories, overlap, union
+from jaxrec.query import Query
 from jaxrec.rerank.steps import Available, Cap, Mmr
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.programs import Row
@@ -197,6 +203,55 @@ def test_union_and_overlap():
     made = union([np.array([[3, 1, -1], [2, 5, 7]]), np.array([[1, 4], [9, 2]])])
     assert made.tolist() == [[3, 1, 4, -1], [2, 5, 7, 9]]
     assert overlap(np.array([[1, 2], [4, -1]]), np.array([[2, 3], [1, 4]])) == 0.5
+
+
+def test_scores_of_two_models_are_mixed_by_relevance():
+    items, first = np.array([[3, 1, 2, -1]]), np.array([[4.0, 3.0, 0.0, -np.inf]], np.float32)  # 1, 3/4, 0
+    stages = Stages((items, first), np.array([[0.0, 5.0, 10.0, -np.inf]], np.float32), None, {})  # 0, 1/2, 1
+    for weight, order, scores in (
+        (0.0, [3, 1, 2], [4, 3, 0]),
+        (0.25, [3, 1, 2], [0.75, 0.25 * 0.5 + 0.75 * 0.75, 0.25]),
+        (0.75, [2, 1, 3], [0.75, 0.75 * 0.5 + 0.25 * 0.75, 0.25]),
+        (1.0, [2, 1, 3], [10, 5, 0]),
+    ):
+        found = stages.scored(weight)
+        assert found[0].tolist() == [[*order, -1]]
+        np.testing.assert_allclose(found[1], [[*scores, -np.inf]], rtol=1e-6)
+
+
+def test_popular_candidates_are_counted_in_the_window_and_weighted_by_categories():
+    time = np.array([10, 14, 16, 18, 20]) * DAY
+    target = np.arange(5) < 4  # the latest purchase is on day 18
+    known = Interactions(
+        np.zeros(5, np.int32), np.array([0, 1, 1, 2, 2], np.int32), None, time, None, np.arange(1), np.arange(3)
+    )
+    assert CandidateSet(window_days=5.0)._counts(replace(known, target=target)).tolist() == [0, 2, 1]
+    assert CandidateSet()._counts(known).tolist() == [1, 2, 2]
+    model = PopularOfCategories(n_users=1, most_of_user=2, n_items=3, most_of_item=2, n_categories=2)
+    params = {"own": [[1, 2]], "shares": [[0.75, 0.25]], "codes": [[1, 0], [1, 2], [0, 0]], "counts": [4.0, 10.0, 9.0]}
+    of_model = {"params": {name: jnp.asarray(values) for name, values in params.items()}}
+    found = jax.jit(lambda p: model.apply(p, Query(jnp.array([0])), method="score_catalog"))(of_model)
+    np.testing.assert_allclose(found, [[0.75 * 4, (0.75 + 0.25) / 2 * 10, 0]])
+
+
+@pytest.mark.parametrize(
+    ("knob", "without", "steps"), [("mmr.strength", {}, [0, 1, 1]), (WEIGHT, {WEIGHT: 0.0}, [1, 1, 1])]
+)
+def test_a_curve_is_of_validation_and_starts_without_what_is_varied(knob, without, steps):
+    class Spy:
+        steps = {"mmr": Mmr(0.3)}  # noqa: RUF012
+
+        def stages(self, held, split):
+            return held
+
+        def lists(self, stages, knobs, steps):
+            return SimpleNamespace(means=lambda: {"held": stages, "knobs": knobs, "steps": len(steps)})
+
+    split = SimpleNamespace(test="test", selection=SimpleNamespace(validation="validation"))
+    table = curve(Spy(), split, knob, [0.5, 1.0])
+    assert table["held"].tolist() == ["validation"] * 3
+    assert table["knobs"].tolist() == [without, {knob: 0.5}, {knob: 1.0}]
+    assert table["steps"].tolist() == steps
 
 
 @pytest.mark.whole
