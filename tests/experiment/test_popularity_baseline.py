@@ -8,9 +8,11 @@ from tests.planted import PLANTED
 SMALL = (*PLANTED, "eval.metrics=[ndcg,coverage]", "eval.k=[3,5]")
 
 
-def test_a_popularity_model_has_the_metrics_of_the_baseline(compose):
-    """The model is ranked by its scores, the baseline by `PopularityRanker`."""
-    tree = compose("model=popularity", *SMALL, "eval.test_metrics=[serendipity]", "eval.monitor=ndcg@5")
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_popularity_model_has_the_metrics_of_the_baseline(compose, refit):
+    """The model is ranked by its scores, the baseline by `PopularityRanker`; both know the same interactions."""
+    more = ("eval.test_metrics=[serendipity]", "eval.monitor=ndcg@5", f"refit={refit}")
+    tree = compose("model=popularity", *SMALL, *more)
     split, _ = experiment.prepare(tree)
     ((_, shared, population),) = settings.populations([tree])
     (result,) = experiment.finish(shared, split, experiment.select(shared, split.selection, population))
