@@ -10,7 +10,9 @@ def test_metrics_of_the_monitored_length_come_first_and_the_others_are_collapsed
     keys = ("ndcg@5", "recall@5", "ndcg@10", "coverage@10", "auc")
     summary = {"validation": {"ndcg@10": entry}, "test": dict.fromkeys(keys, entry)}
     source = seeds_report("three", TREE, {1: result(), 2: result()}, summary, 2)
-    text = Page(source).content
+    page = Page(source)
+    assert page.charts[0]["data"][-1]["marker"]["symbol"] == ["circle", "star"]  # seed 2 is the best
+    text = page.content
     first, further = (
         text.index("Metrics metric validation sd test sd popularity NDCG@10 0.5000"),
         text.index("At 5"),

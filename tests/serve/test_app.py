@@ -4,7 +4,9 @@ import asyncio
 import json
 import re
 import threading
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -12,12 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxrec.data.histories import NO_TIME
+from jaxrec.data.histories import NO_TIME, UserHistories
+from jaxrec.recommend.batch_recommender import NEW
+from jaxrec.serve import programs
+from jaxrec.serve.catalog import Catalog, Ids
 from jaxrec.serve.endpoints import ENDPOINTS, openapi
-from jaxrec.serve.messages import Event
-from jaxrec.serve.programs import rerank
+from jaxrec.serve.messages import Event, RecommendRequest
+from jaxrec.serve.programs import Row, rerank
 from jaxrec.serve.service import Service
 from jaxrec.serve.service import milliseconds as in_milliseconds
+from jaxrec.serve.updates import Details, Updates
 from tests.serve.shop import ITEMS, KNOWN, LIMITS, USERS, Client, nothing_known, recommender
 
 
@@ -110,6 +116,8 @@ def test_new_events_of_a_user_count_at_once(name):
         past = client.get("/history", user="u5").json()
         assert (past["known"], past["since"], past["items"][0]["id"]) == (True, 1, had)
         assert [item["id"] for item in past["items"][1:]] == ids(KNOWN[5])[::-1]
+        latest = client.get("/history", user="u5", limit=3).json()["items"]
+        assert [item["id"] for item in latest] == [had, *ids(KNOWN[5])[:-3:-1]]
 
 
 def test_a_new_user_is_known_by_their_events(asked):
@@ -120,6 +128,36 @@ def test_a_new_user_is_known_by_their_events(asked):
         assert answer["answered_by"] == "history"
         assert [item["id"] for item in answer["items"]] == client.recommend(history=[103, 104])
         assert client.get("/history", user="eve").json()["known"] is False
+
+
+def test_items_that_a_user_only_viewed_are_read_but_not_filtered():
+    """Purchases are the target, and every second item was viewed."""
+    lists = [KNOWN.get(user, []) for user in range(USERS)]
+    is_target = np.concatenate([np.arange(len(items)) % 2 == 0 for items in lists])
+    service = Service.of(recommender("EASE", known_target=is_target), LIMITS, "shop")
+    row, _ = service._row(RecommendRequest(user="u5"))
+    assert row.history.tolist() == KNOWN[5]
+    assert row.hidden.tolist() == KNOWN[5][::2]
+
+
+def test_what_is_known_of_events_stays_with_their_items():
+    """Unknown items are left out with what is known of them, and later events follow those of the run."""
+    service = Service.__new__(Service)
+    known = UserHistories(
+        np.array([0, 2]), np.array([3, 4], np.int32), event=np.array([0, 1], np.int8), value=np.float32([1, 2])
+    )
+    model = SimpleNamespace(history_columns=("event", "value"), history_length=4)
+    service.recommender = SimpleNamespace(model=model, known=known, event_names=("buy", "view"), knows_new_users=True)
+    service.limits, service.catalog = LIMITS, Catalog(np.arange(100, 110), np.zeros(10))
+    service.users, service.updates = Ids("user", np.array(["u0"])), Updates(9, 9, 1 << 20, detailed=True)
+    posted = {"history": [103, 999, 104], "event_types": ["buy", "buy", "view"], "values": [1.0, 2.0, 3.0]}
+    row, unknown = service._row(RecommendRequest(**posted))
+    assert (row.history.tolist(), unknown) == ([3, 4], [999])
+    assert [row.columns[name].tolist() for name in ("event", "value")] == [[0, 1], [1, 3]]
+    service.updates.add("u0", [7], Details(0, NO_TIME, 5.0))
+    row, _ = service._row(RecommendRequest(user="u0"))
+    assert row.history.tolist() == [3, 4, 7]
+    assert [row.columns[name].tolist() for name in ("event", "value")] == [[0, 1, 0], [1, 2, 5]]
 
 
 def test_no_event_is_accepted_if_one_is_invalid(asked):
@@ -237,6 +275,23 @@ def test_other_models_of_histories_explain_by_leaving_out_one_item(asked, name):
     assert compared
 
 
+def test_only_items_that_the_model_reads_are_left_out(asked):
+    """SASRec reads the latest 4 items."""
+    client = asked("SASRec")
+    history = [3, 8, 20, 11, 25, 6]
+    parts = client.service.explainer(NEW, np.array(history, np.int32), 1).parts
+    assert sorted(item for item, _ in parts) == sorted(history[-4:])
+    assert max(abs(contribution) for _, contribution in parts) > 0
+
+
+def test_a_list_is_as_long_as_asked(asked, monkeypatch):
+    """There is a program for short lists, and one for longer ones."""
+    monkeypatch.setattr(programs, "SHORT", 3)
+    nothing = np.zeros(0, np.int32)
+    rows = [Row(5, nothing, nothing, k) for k in (3, 4, 2, 10)]
+    assert [len(listed.items) for listed in asked("EASE").service.programs(rows)] == [3, 4, 2, 10]
+
+
 def test_popularity_has_no_explanation(asked):
     client = asked("Popularity")
     message = client.post("/explain", {"user": "u5", "item": 103}).json()
@@ -256,6 +311,7 @@ def test_similar_items(asked):
     assert found["item"]["title"] == "Film 4 <b>"
     assert [item["id"] for item in found["items"]] == best(cosines, [4], 5)
     assert found["items"][0]["similarity"] == pytest.approx(np.sort(cosines)[-2], rel=1e-5)
+    assert [item + 100 for item, _ in client.service.neighbors(4, ITEMS)] == best(cosines, [4], ITEMS)
     by_history = asked("EASE").get("/similar", item=104, k=5).json()
     weights = np.asarray(asked("EASE").service.recommender.arrays[1]["params"]["weights"])
     assert [item["id"] for item in by_history["items"]] == best(weights[4], [4], 5)
@@ -425,9 +481,10 @@ def test_overload_is_refused_at_once_and_temporary():
         assert 'jaxrec_requests_total{path="/recommend",status="503"} 21.0' in client.get("/metrics").text
 
 
-def test_health_reports_a_batch_that_never_ends(asked, monkeypatch):
+@pytest.mark.parametrize("name", ["lists", "single"])
+def test_health_reports_a_batch_that_never_ends(asked, monkeypatch, name):
     client = asked("EASE")
-    monkeypatch.setattr(type(client.service.lists), "busy_for", 31.0)
+    monkeypatch.setattr(getattr(client.service, name), "_running_since", time.monotonic() - 31)
     response = client.get("/health")
     assert (response.status_code, response.json()["status"]) == (503, "stuck")
 

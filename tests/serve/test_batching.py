@@ -3,9 +3,12 @@
 import asyncio
 import threading
 import time
+from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
+from jaxrec.serve import batching
 from jaxrec.serve.batching import Batcher, OverloadedError
 
 
@@ -68,6 +71,43 @@ def test_the_first_request_waits_for_others_until_the_batch_is_full():
         assert doubling.batches == [[0, 1, 2, 3], [7, 8]]
 
     asyncio.run(main())
+
+
+def test_what_is_left_of_a_full_queue_waits_for_others_again():
+    async def main():
+        doubling = Doubling()
+        async with batcher(doubling, size=2, window=0.1) as batches:
+            left = [asyncio.create_task(batches.ask(number)) for number in range(3)]
+            await left[0]
+            await asyncio.sleep(0.02)
+            await asyncio.gather(*left, batches.ask(3))
+        assert doubling.batches == [[0, 1], [2, 3]]
+
+    asyncio.run(main())
+
+
+def test_a_refused_request_may_come_back_when_the_queue_has_been_answered(monkeypatch):
+    """A batch of 4 takes 8 seconds, 2 each, a tenth of which is the first average: 10 requests take 2 seconds."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(batching, "time", clock)
+
+    def answer(numbers):
+        clock.now += 8
+        return numbers
+
+    async def main():
+        async with batcher(answer, queue=10) as batches:
+            await asyncio.gather(*map(batches.ask, range(4)))
+            batches.queue = 0  # full
+            with pytest.raises(OverloadedError) as at_least_a_second:
+                await batches.ask(9)
+            batches.queue, batches._waiting = 10, [None] * 10
+            with pytest.raises(OverloadedError) as refused:
+                await batches.ask(9)
+            batches._waiting = deque()
+        return at_least_a_second.value.retry_after, refused.value.retry_after
+
+    assert asyncio.run(main()) == (1, 2)
 
 
 def test_one_request_too_many_is_refused_at_once():

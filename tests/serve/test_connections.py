@@ -94,6 +94,15 @@ def test_a_slow_second_request_is_closed(connect):
     assert drip(client, b"GET /", b"x").startswith(b"HTTP/1.1 408")
 
 
+def test_requests_of_one_connection_do_not_add_up(connect):
+    """Together they are larger and take longer than one request may."""
+    client = connect()
+    for _ in range(12):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nx: " + 100 * b"y" + b"\r\n\r\n")
+        assert client.recv(65_536).endswith(b"ok")
+        time.sleep(0.05)
+
+
 def test_a_client_that_does_not_read_is_closed(connect, server):
     client = connect()
     client.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -3,7 +3,7 @@
 import sys
 import tracemalloc
 
-from jaxrec.serve.updates import Updates
+from jaxrec.serve.updates import Details, Updates
 
 
 def test_items_of_a_user_stay_in_order():
@@ -20,6 +20,10 @@ def test_the_oldest_items_of_a_user_are_evicted_first():
     updates.add("ada", [1, 2])
     updates.add("ada", [3, 4])
     assert updates.of("ada") == (2, 3, 4)
+    detailed = Updates(max_users=2, max_items=3, max_bytes=2**20, detailed=True)
+    for item in (1, 2, 3, 4):
+        detailed.add("ada", [item], Details(event=item, time=10 * item, value=0.5 * item))
+    assert detailed.details("ada").tolist() == [[2, 20, 1], [3, 30, 1.5], [4, 40, 2]]
 
 
 def test_the_least_recently_active_user_is_evicted():
