@@ -30,7 +30,7 @@ def models_section(found: pd.DataFrame, monitor: str, reference: str) -> Html:
                     key=0 if is_reference else row["difference"],
                     note=ends,
                 ),
-                *(Cell(f"{row[key]:,.0f}", key=row[key]) for key in ("trials",)),
+                Cell(f"{row['trials']:,.0f}", key=row["trials"]),
                 *(Cell(f"{row[key]:,.1f}", key=row[key]) for key in ("search_s", "train_s")),
                 Cell(f"{row['n_parameters']:,.0f}", key=row["n_parameters"]),
                 Cell(f"{row['latency_ms']:,.1f}", key=row["latency_ms"]),
