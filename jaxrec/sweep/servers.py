@@ -12,7 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -23,6 +23,8 @@ from jaxrec.errors import InputError
 PASSWORD = "JAXREC_STORAGE_PASSWORD"  # environment variable with the password of a URL that has none
 RETRY_MINUTES = 10
 TOKEN = "jaxrec:token"  # attribute of a trial, unique
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class ServerStorage(BaseStorage):
                         return other._trial_id
             return self.inner.create_new_trial(study_id, trial)
 
-        return int(self._patiently(create))
+        return self._patiently(create)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Change the state of a trial; a repeated change has been carried out before."""
@@ -76,9 +78,10 @@ class ServerStorage(BaseStorage):
                     return True
                 raise
 
-        return bool(self._patiently(change))
+        return self._patiently(change)
 
-    def _patiently(self, call: Callable[[bool], Any]) -> Any:
+    def _patiently(self, call: Callable[[bool], T]) -> T:
+        """Repeat a call until the server can be reached; its argument is whether it is repeated."""
         lost_at: float | None = None
         while True:
             try:
