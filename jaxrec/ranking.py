@@ -62,9 +62,19 @@ class QueryRows:
     encoded: Encoded | None = None
 
     @classmethod
-    def for_users(cls, users: np.ndarray, known: UserHistories, encoded: Encoded | None = None) -> "QueryRows":
-        """One row per user with all known interactions; known targets are filtered from the lists."""
-        return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users), encoded)
+    def for_users(
+        cls, users: np.ndarray, known: UserHistories, encoded: Encoded | None = None, *, filter_seen: bool = True
+    ) -> "QueryRows":
+        """One row per user with all known interactions.
+
+        Args:
+            users: user of each row.
+            known: histories of all users.
+            encoded: features, for models that read them.
+            filter_seen: filter known targets from the lists.
+        """
+        masked = known.masked(users) if filter_seen else None
+        return cls(users, known, known.offsets[users], known.offsets[users + 1], masked, encoded)
 
 
 def query_of(model: Model, queries: QueryRows) -> Query:

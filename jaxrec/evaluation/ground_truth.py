@@ -55,9 +55,7 @@ def ground_truth(held_out: HeldOut, *, one_per_row: bool = False) -> GroundTruth
     if one_per_row:
         _, rows = held_out.target.user_order
         users = held_out.target.user[rows]
-        queries = QueryRows(
-            users, known, known.offsets[users], known.offsets[users + 1], encoded=held_out.known.encoded
-        )
+        queries = QueryRows.for_users(users, known, held_out.known.encoded, filter_seen=False)
         return GroundTruth(queries, np.arange(len(rows) + 1), held_out.target.item[rows], one_per_row=True)
     offsets, items = held_out.target.histories[:2]
     users = np.flatnonzero(np.diff(offsets))

@@ -28,7 +28,7 @@ class Predictor:
 
     def __init__(self, model: Model, held_out: HeldOut, block: int | None = None) -> None:
         known, user = held_out.known.histories, held_out.target.user
-        queries = QueryRows(user, known, known.offsets[user], known.offsets[user + 1], encoded=held_out.known.encoded)
+        queries = QueryRows.for_users(user, known, held_out.known.encoded, filter_seen=False)
         position = held_out.target.position
         below = None if position is None else jnp.asarray(position - 1, jnp.int32)
         pairs = rows_of(model, queries), jnp.asarray(held_out.target.item, jnp.int32), below
