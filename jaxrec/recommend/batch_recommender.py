@@ -19,7 +19,7 @@ from jaxrec.history import History
 from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.ranking import item_side, score_all
-from jaxrec.recommend.history_columns import Columns, completed
+from jaxrec.recommend.history_columns import Columns, completed, latest
 from jaxrec.top_k import top_k
 
 NEW = -1  # user position of a row that is described only by its history
@@ -221,8 +221,4 @@ def _best(k: int, scores: Float[Array, "B I"], hidden: Int[Array, "B X"]) -> tup
 
 def windows(start: np.ndarray, end: np.ndarray, items: np.ndarray, length: int) -> Int[np.ndarray, "B T"]:
     """Return the latest `length` items of each range `start .. end`, left-padded with -1."""
-    at = end[:, None] - np.arange(length, 0, -1)[None, :]
-    inside = at >= start[:, None]
-    return (
-        np.where(inside, items[np.where(inside, at, 0)], -1).astype(np.int32) if len(items) else np.full(at.shape, -1)
-    )
+    return latest(items, start, end, length).astype(np.int32)

@@ -32,15 +32,25 @@ def windows(
     known: UserHistories, names: Sequence[str], start: np.ndarray, end: np.ndarray, length: int
 ) -> dict[str, np.ndarray]:
     """Return columns of the latest `length` entries of each range `start .. end`, left-padded as if unknown."""
+    return {n: latest(_column(known, n), start, end, length, UNKNOWN[n]).astype(DTYPES[n]) for n in names}
+
+
+def latest(
+    column: np.ndarray | None, start: np.ndarray, end: np.ndarray, length: int, padding: float = -1
+) -> np.ndarray:
+    """Return the latest `length` entries of a column in each range, left-padded.
+
+    Args:
+        column: the column; None or empty: padding only.
+        start, end: the ranges.
+        length: number of entries of each range.
+        padding: value of missing entries.
+    """
     at = end[:, None] - np.arange(length, 0, -1)[None, :]
+    if column is None or not len(column):
+        return np.full(at.shape, padding)
     inside = at >= start[:, None]
-    columns = {}
-    for name in names:
-        whole = _column(known, name)
-        columns[name] = np.full(at.shape, UNKNOWN[name], DTYPES[name])
-        if whole is not None and len(whole):
-            columns[name] = np.where(inside, whole[np.where(inside, at, 0)], columns[name]).astype(DTYPES[name])
-    return columns
+    return np.where(inside, column[np.where(inside, at, 0)], padding)
 
 
 def entries(known: UserHistories, names: Sequence[str]) -> dict[str, np.ndarray]:
