@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -61,16 +61,7 @@ class Member:
     @property
     def record(self) -> Record:
         """Fields that training changes, as JSON values."""
-        return {
-            "history": self.history,
-            "best_epoch": self.best_epoch,
-            "score": self.score,
-            "stale": self.stale,
-            "seconds": self.seconds,
-            "diverged": self.diverged,
-            "ended": self.ended,
-            "lineage": self.lineage,
-        }
+        return cast(Record, {name: getattr(self, name) for name in Record.__annotations__})
 
     def restore(self, record: Record) -> None:
         """Set what training had changed."""

@@ -52,18 +52,7 @@ class Uniform(Sampler):
         n_negatives: Int[Array, ""],
         context: SamplerContext | None = None,
     ) -> Negatives:
-        """Draw negatives of a batch.
-
-        Args:
-            source: random stream of the epoch.
-            examples: indices of the batch's examples in the training data.
-            n_items: size of the catalog.
-            n_negatives: number of negatives in use.
-            context: users, positives and tables; None: uniform draws, without exclusion.
-
-        Returns:
-            negatives [B, ratio].
-        """
+        """Draw [B, ratio] items; without context uniformly, and without exclusion."""
         if context is None and (self.power or self.exclude_known):
             raise InputError(
                 "this loss draws negatives without access to users and positives: choose negatives=uniform with "
