@@ -2,6 +2,7 @@
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.notes import WARNING, nonzero
+from jaxrec.data.reading.anonymous import placeholder_items
 from jaxrec.data.splits.assembly import Split
 
 DROPPED = {
@@ -28,6 +29,9 @@ def reading_report(data: Interactions) -> list[str]:
     doubts = {reason: rows for reason, rows in read.items() if reason.startswith(WARNING)}
     repairs = _listed({reason: rows for reason, rows in read.items() if reason not in doubts})
     warnings = [f"warning: only {rows:,} {reason.removeprefix(WARNING)}" for reason, rows in doubts.items()]
+    if len(named := data.item_ids[placeholder_items(data.item_ids)]):
+        name = named.tolist()[0]
+        warnings.append(f"warning: item {name!r} reads like a missing id and is recommended: drop its rows if so")
     return [*([f"read: {repairs}"] if repairs else []), *warnings]
 
 

@@ -8,9 +8,11 @@ import pyarrow.compute as pc
 from jaxrec.data.notes import WARNING
 from jaxrec.errors import InputError
 
+INVISIBLE = "\u200b\u2060\ufeff"  # spaces and joiners of no width, as copied from web pages
+
 
 def check_distinct(ids: pa.Array, what: str) -> None:
-    """Raise InputError if two ids look the same: they differ only in blanks around them or in their Unicode form.
+    """Raise InputError if two ids look the same: they differ only in blanks, invisible characters or Unicode form.
 
     Args:
         ids: distinct ids; integers are always distinct.
@@ -18,7 +20,8 @@ def check_distinct(ids: pa.Array, what: str) -> None:
     """
     if not pa.types.is_string(ids.type):
         return
-    plain = pc.utf8_trim_whitespace(pc.utf8_normalize(ids, form="NFC"))
+    seen = pc.replace_substring_regex(pc.utf8_normalize(ids, form="NFC"), f"[{INVISIBLE}]", "")
+    plain = pc.utf8_trim_whitespace(seen)
     if pc.count_distinct(plain).as_py() == len(ids):
         return
     codes = plain.dictionary_encode().indices.to_numpy()
@@ -26,8 +29,8 @@ def check_distinct(ids: pa.Array, what: str) -> None:
     first = int(np.flatnonzero(codes == codes[later])[0])
     one, other = ids[first].as_py(), ids[later].as_py()
     raise InputError(
-        f"{what}: the ids {one!a} and {other!a} differ only in blanks around them or in the Unicode form of a letter: "
-        "write each id the same way everywhere, e.g. without blanks"
+        f"{what}: the ids {one!a} and {other!a} differ only in blanks around them, in invisible characters "
+        "or in the Unicode form of a letter: write each id the same way everywhere, e.g. without blanks"
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.reading.anonymous import placeholder_items
 from jaxrec.data.reading.times import DAY
 
 EARLIEST = 631_152_000_000  # 1990 in milliseconds, before any online shop or rating site
@@ -22,7 +23,7 @@ def problems(interactions: Interactions) -> pd.DataFrame:
     Rows dropped or repaired while reading come first, then findings of the checks with a nonzero count.
     """
     rows = [("while reading", what, count, np.nan, "") for what, count in interactions.notes.items()]
-    checks = (_repeats, _order, _single, _busy, _values, _moments, _features)
+    checks = (_repeats, _order, _single, _placeholders, _busy, _values, _moments, _features)
     for check in checks if len(interactions) else ():
         findings = check(interactions)
         rows += [("found", what, count, count / total, meaning) for what, count, total, meaning in findings if count]
@@ -62,6 +63,13 @@ def _single(data: Interactions) -> Iterator[Finding]:
     ):
         counts = np.bincount(ids)
         yield f"{what} with a single interaction", int((counts == 1).sum()), int((counts > 0).sum()), meaning
+
+
+def _placeholders(data: Interactions) -> Iterator[Finding]:
+    found = placeholder_items(data.item_ids)
+    if found.any():
+        meaning = f"drop the rows of item {data.item_ids[found].tolist()[0]!r}, or it is recommended like any other"
+        yield "rows of an item whose id reads like a missing one", int(found[data.item].sum()), len(data), meaning
 
 
 def _busy(data: Interactions) -> Iterator[Finding]:

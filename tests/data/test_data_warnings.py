@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from jaxrec.data.data_warnings import data_warnings
 from jaxrec.data.interactions import encode
@@ -59,3 +60,15 @@ def test_a_small_leakage_share_is_not_rounded_to_zero():
     split = split_of([(1, 1, 1, 0), (1, 2, 8, 0), (2, 2, 9, 2)])
     small = replace(split, notes={**split.notes, "test_before_last_train": np.float64(1e-5)})
     assert "less than 0.1% of the test interactions" in data_warnings(small)[-1]
+
+
+@pytest.mark.parametrize("name", ["NULL", " ", "n/a", r"\N", "-1"])
+def test_an_item_that_reads_like_a_missing_id_is_named(name):
+    """Shops export rows without an item like this, and every user would be recommended it."""
+    (warning,) = data_warnings(split_of([(1, name, 1, 0), (1, "a", 2, 0), (2, name, 1, 0), (2, "a", 9, 2)]))
+    assert warning == f"  warning: item {name!r} reads like a missing id and is recommended: drop its rows if so"
+
+
+def test_minus_one_among_whole_numbers_reads_like_a_missing_item():
+    (warning,) = data_warnings(split_of([(1, -1, 1, 0), (1, 7, 2, 0), (2, -1, 1, 0), (2, 7, 9, 2)]))
+    assert warning.startswith("  warning: item -1 reads like a missing id")

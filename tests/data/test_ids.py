@@ -244,6 +244,7 @@ def test_whole_floats_in_frames_are_integers():
         (["1", "2"], ["1 ", "2"], r"'1' and '1 '"),
         (["a", "b"], ["\ta", "b"], r"'a' and '\\ta'"),
         (["a", "b"], ["a\u00a0", "b"], r"'a' and 'a\\xa0'"),
+        (["a", "b"], ["a\u200b", "b"], r"'a' and 'a\\u200b'"),
         (["Jos\u00e9", "b"], ["Jose\u0301", "b"], r"'Jos\\xe9' and 'Jose\\u0301'"),
     ],
 )

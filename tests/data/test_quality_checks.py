@@ -40,6 +40,11 @@ def test_repeats_and_copies():
     assert found(kinds, "of an earlier row") is None
 
 
+def test_items_that_read_like_a_missing_id():
+    assert found(data([1, 1, 2, 2], ["NULL", "a", "NULL", "b"]), "reads like a missing one") == (2, 0.5)
+    assert found(data([1, 1, 2, 2], [-1, 5, 6, 7]), "reads like a missing one") == (1, 0.25)
+
+
 def test_times_out_of_order_within_a_user():
     made = data([1, 2, 1, 2, 1], [1, 1, 2, 2, 3], time=START + np.array([9, 0, 5, 1, 7]))
     assert found(made, "older than the user's previous row") == (1, 0.2)

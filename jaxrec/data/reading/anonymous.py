@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +11,7 @@ from jaxrec.errors import InputError
 
 Anonymous = Literal["drop", "keep"]
 # Texts that count as missing ids; compared in lower case without surrounding blanks.
-ANONYMOUS_IDS = ("", "-1", "-1.0", "nan", "none", "null")
+ANONYMOUS_IDS = ("", "-1", "-1.0", "nan", "none", "null", "n/a", "#n/a", "<na>", "\\n")  # the last of MySQL
 
 
 def mark_anonymous(ids: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -33,6 +34,13 @@ def mark_anonymous(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 def is_anonymous_text(user: str) -> bool:
     """Return whether the text of a user id stands for a missing user."""
     return user.strip().lower() in ANONYMOUS_IDS
+
+
+def placeholder_items(item_ids: np.ndarray) -> np.ndarray:
+    """Return whether each item id reads like a missing one, e.g. NULL."""
+    if item_ids.dtype != object:
+        return item_ids == -1
+    return np.fromiter(map(is_anonymous_text, item_ids), bool, len(item_ids))
 
 
 def filter_anonymous(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.DataFrame, dict[str, int]]:

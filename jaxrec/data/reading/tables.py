@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from jaxrec.command_line import advice
 from jaxrec.data.reading import parquet
+from jaxrec.data.reading.file_kinds import check_content
 from jaxrec.data.reading.frames import InMemory, in_memory
 from jaxrec.data.reading.text_files import (
     BLOCK,
@@ -23,6 +24,7 @@ from jaxrec.data.reading.text_files import (
     describe_fault,
     has_quotes,
     iter_rows,
+    later_header,
     open_stream,
     quote_fault,
 )
@@ -203,6 +205,9 @@ def _options(
     """Return the internal column name of each config key, and the options of Arrow's CSV reader."""
     rows = iter_rows(path, delimiter, encoding)
     lines, header = next(rows, (0, []))
+    missing = not {column.split(":")[0] for column in header}.issuperset(columns.values()) if header else False
+    if missing and (line := later_header(path, columns.values(), encoding)):
+        raise InputError(f"line {line} of {path} has the column names: delete the lines above it")
     names = {key: str(position(path, header, key, name)) for key, name in columns.items()}
     if next(rows, None) is None:
         raise InputError(f"{path} has a header but no rows")
@@ -266,6 +271,8 @@ def _explained(path: Path, delimiter: str | None, encoding: str = "utf-8") -> It
     for file in parquet.shards(path):
         present(file)
     try:
+        if not parquet.is_parquet(path):
+            check_content(path, encoding)
         yield
     except LookupError as error:
         raise InputError(f"data.encoding: {error}; utf-8, latin-1 and cp1252 are the usual ones") from error

@@ -4,13 +4,15 @@ import codecs
 import csv
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
+from jaxrec.data.reading.file_kinds import PACKED, check_format
 from jaxrec.data.reading.quotes import lost_rows
 from jaxrec.errors import InputError
 
@@ -19,8 +21,8 @@ csv.field_size_limit(2**31 - 1)  # as large as Arrow allows, so that fields of u
 ATOMIC = (".inter", ".user", ".item")
 DELIMITERS = {".csv": ",", ".tsv": "\t", **dict.fromkeys(ATOMIC, "\t")}
 REMEDY = "save it as UTF-8, or set its encoding (data.encoding=latin-1) if the source supports that"
+EARLY = 20  # lines in which column names are looked for
 BLOCK = 1 << 24  # bytes that Arrow reads at once, and maximum row length
-PACKED = (".gz", ".zst", ".zip")  # a .zip contains a single file
 
 
 @contextmanager
@@ -54,9 +56,10 @@ def delimiter_of(path: Path, delimiter: str | None) -> str:
     """Return the delimiter of a text file, by default the one that its suffix implies."""
     if delimiter is None:
         if format_suffix(path) not in DELIMITERS:
+            check_format(path, format_suffix(path))
             raise InputError(
-                f"{path} has an unknown suffix: rename it to .csv, .tsv, .inter (each also .gz or .zst), .parquet or "
-                ".pq, or set data.delimiter=… for a text file"
+                f"{path} has an unknown suffix: rename it to .csv, .tsv, .inter (each also .gz, .zst or .zip), "
+                ".parquet or .pq, or set data.delimiter=… for a text file"
             )
         return DELIMITERS[format_suffix(path)]
     delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)  # a tab is hard to type in a shell
@@ -72,6 +75,17 @@ def iter_rows(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Ite
     with open_lines(path, encoding) as text:
         reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
         yield from ((reader.line_num, row) for row in reader if row)
+
+
+def later_header(path: Path, names: Iterable[str], encoding: str) -> int | None:
+    """Return the number (from 2) of the first of the early lines that has all column names; None if there is none."""
+    with open_lines(path, encoding) as lines:
+        for line, text in enumerate(islice(lines, EARLY), 1):
+            for delimiter in "\t;,|":
+                fields = {field.strip().strip('"') for field in text.split(delimiter)}
+                if line > 1 and fields.issuperset(names):
+                    return line
+    return None
 
 
 @contextmanager

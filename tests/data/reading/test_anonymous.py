@@ -13,6 +13,7 @@ from jaxrec.errors import InputError
     ("ids", "expected"),
     [
         ([["anna", ""], [None, " -1", "NULL", "None", "nan", "-1.0", "nana"]], ["anna"] + ["-1"] * 7 + ["nana"]),
+        ([["N/A", "#N/A", "<NA>", "\\N", "na", "n"]], ["-1"] * 4 + ["na", "n"]),
         ([[3, None, -1, 0, -2]], [3, -1, -1, 0, -2]),
         ([[3.0, None, float("nan"), -1.0]], [3.0, -1.0, -1.0, -1.0]),
         ([pa.nulls(2)], [-1, -1]),

@@ -147,7 +147,7 @@ def test_files_written_by_pandas_are_read_back(tmp_path_factory, drawn):
         (
             "# made by hand\nuser_id,item_id\n1,2\n",
             {},
-            "first line names '# made by hand': set data.user_column to one",
+            "line 2 of .*data.csv has the column names: delete the lines above it",
         ),
         ("user_id item_id\n1 2\n", {}, "set 'data.delimiter=\" \"'"),
         (GOOD.replace("3.5", '"1,234.5"'), {"value_column": "rating"}, "'1,234.5'.*without separators of thousands$"),
@@ -173,7 +173,7 @@ def test_files_written_by_pandas_are_read_back(tmp_path_factory, drawn):
             "data.item_column=item_id: 1 rows have no id, first in line 4",
         ),
         ("user_id,item_id\ncafé,2\n".encode("latin-1"), {}, "line 2 of .*data.csv is not UTF-8"),
-        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv is UTF-16 or not text"),
+        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv is UTF-16: save it as UTF-8, or set"),
         (GOOD.replace("3.5", "many"), {"value_column": "rating"}, "line 3 of .*the value 'many', not a finite number"),
         (GOOD.replace("3.5", ""), {"value_column": "rating"}, "line 3 of .* has no value"),
         (GOOD.replace("3.5", "nan"), {"value_column": "rating"}, "line 3 of .*'nan', not a finite number"),
@@ -229,13 +229,47 @@ def test_values_may_be_surrounded_by_blanks(write):
 
 
 @pytest.mark.parametrize("name", ["data.csv.gz", "data.csv.zst", "data.csv.zip"])
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:40] + bytes(4) + b[44:], lambda b: b"no"])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:40] + bytes(4) + b[44:]])
 def test_damaged_compression_is_named(write, name, damage):
     lines = "".join(f"{n * 7919 % 10007},{n}\n" for n in range(5000))
     path = write("user_id,item_id\n" + lines, name)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=f"{name} is a truncated or corrupt compressed file"):
         files(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv.gz", b"user_id,item_id\n", "a.csv.gz is no .gz file: rename it to a.csv if it is text"),
+        ("a.csv.zst", b"\x1f\x8b\x08", "a.csv.zst is no .zst file"),
+        ("a.csv.zip", b"no", "a.csv.zip is no .zip file"),
+        ("a.csv", gzip.compress(GOOD.encode(), mtime=0), "a compressed file: rename it to a.csv.gz$"),
+        ("a.tsv", b"\x28\xb5\x2f\xfd\x00", "rename it to a.tsv.zst$"),
+        ("a.csv", b"PK\x03\x04", r"rename it to a.csv.zip; save a sheet of a spreadsheet \(.xlsx\) as CSV$"),
+        ("a.csv", b"PAR1\x15", "a.csv is a Parquet file: rename it to a.parquet"),
+        ("a.jsonl", b"{}", r"in Python pandas.read_json\('a.jsonl', lines=True\).to_parquet\('a.parquet'\)"),
+        ("a.json.gz", b"\x1f\x8b", r"pandas.read_json\('a.json.gz'\).to_parquet\('a.parquet'\)"),
+        ("a.xlsx", b"PK\x03\x04", r"a.xlsx is not CSV, TSV or Parquet: .* pandas.read_excel\('a.xlsx'\)"),
+    ],
+)
+def test_another_kind_of_file_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        files(tmp_path / name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "UTF_16", "utf16"])
+def test_utf_16_is_read_if_it_is_set(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes(GOOD.encode("utf-16"))
+    assert len(files(tmp_path / "a.csv", encoding=encoding)) == 3
+
+
+@pytest.mark.parametrize("before", ["sep=;\n", "Orders, of May\n\n", '# "made"\n# by hand\n', "user_id\n"])
+def test_lines_above_the_column_names_are_named(write, before):
+    line = before.count("\n") + 1
+    with pytest.raises(InputError, match=f"line {line} of .*data.csv has the column names: delete the lines above it"):
+        files(write(before + "a;user_id;item_id\n0;1;2\n"))
 
 
 def test_an_archive_must_hold_one_file(tmp_path):
@@ -255,8 +289,8 @@ def test_missing_files(tmp_path, write):
         files(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match=r"is a folder without .parquet files: name a file in it"):
         files(tmp_path)
-    with pytest.raises(InputError, match=r"has an unknown suffix"):
-        files(write(GOOD, "data.xlsx"))
+    with pytest.raises(InputError, match=r"has an unknown suffix: rename it to .* \(each also .gz, .zst or .zip\)"):
+        files(write(GOOD, "data.dat"))
     assert len(files(write(GOOD, "data.txt"), delimiter=",")) == 3
     with pytest.raises(InputError, match="not a valid Parquet file"):
         files(write(GOOD, "data.parquet"))
