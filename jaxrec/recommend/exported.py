@@ -8,8 +8,8 @@
 
 `model.program(weights, users [b], histories [b, T], excluded [b, x])` is the compiled program, for any b and x.
 If `model.about["history_columns"]` is not empty, histories are a dict of `items` and these columns, each [b, T]:
-`event` (positions in `model.about["event_names"]`), `gap` (seconds since the previous entry), `value`, and `hour`
-(since 1970); unknown are -1 and, of values, NaN.
+`event` (positions in `model.about["event_names"]`), `gap` (seconds since the previous entry, 0 of the first), `value`,
+and `hour` (since 1970); unknown are -1 and, of values, NaN.
 Inputs are positions in `user_ids` and `item_ids`, -1 for a new user and for padding (histories are left-padded).
 Outputs are items and scores [b, K], best first, padded with -1. A row without user and history gets the most popular
 items.

@@ -148,6 +148,7 @@ def test_exported(stored, tmp_path, kind):
     place = list(run.user_ids).index("u3")
     own = slice(*run.known.offsets[place : place + 2])
     columns = {name: [found.tables[f"known_{name}"][own]] for name in found.about["history_columns"]}
+    assert columns["gap"][0][0] == 0  # of the first, as load.py says
     (answer,) = found.recommend_histories([history], k=5, columns=columns)
     assert [item for item, _ in answer] == run.recommend(["u3"], k=5).item_id.tolist()
 
