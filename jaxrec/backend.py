@@ -27,6 +27,7 @@ class Choices(NamedTuple):
         encode_block: positions of sequences encoded at a time; None: the whole batch, without sorting windows by length
         loss_block: scores of positions and items, of a sequence loss, computed at a time by all members of a device; a
             CPU scores blocks of positions that stay in the cache
+        solve_block: numbers in the vectors of interactions of rows that are solved at a time, by least squares
         rank_block: scores of a block of rows while ranking, per member
         top_k: how `jaxrec.top_k` selects: "lax" by `lax.top_k`, "groups" with few sorts, "maxima" without a sort
         tiled: pairs of models that do not factorize are scored in tiles of items, see `jaxrec.pairs`
@@ -39,6 +40,7 @@ class Choices(NamedTuple):
     rank_sequential: bool
     encode_block: int | None
     loss_block: int
+    solve_block: int
     rank_block: int
     top_k: Literal["lax", "groups", "maxima"]
     tiled: bool
@@ -53,6 +55,7 @@ CHOICES = {
         rank_sequential=True,
         encode_block=1_600,
         loss_block=0,
+        solve_block=1 << 18,
         rank_block=1 << 21,
         top_k="maxima",
         tiled=True,
@@ -64,6 +67,7 @@ CHOICES = {
         rank_sequential=False,
         encode_block=None,
         loss_block=1 << 27,
+        solve_block=1 << 24,
         rank_block=1 << 21,  # the encoder of 64 sequence models needs some 10 GB besides these scores
         top_k="groups",
         tiled=False,
@@ -78,6 +82,7 @@ CHOICES = {
         rank_sequential=False,
         encode_block=None,
         loss_block=1 << 26,
+        solve_block=1 << 22,
         rank_block=1 << 20,
         top_k="lax",  # a kernel of its own, where a sort takes ten seconds to compile
         tiled=False,

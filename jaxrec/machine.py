@@ -4,9 +4,12 @@ import hashlib
 import math
 import os
 import platform
+from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 import jax
+from threadpoolctl import ThreadpoolController
 
 from jaxrec import container
 from jaxrec.data.sources.download import cache_dir
@@ -51,3 +54,17 @@ def _writable(name: str) -> Path | None:
     except (InputError, OSError):
         return None
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
+
+
+def single_threaded_blas() -> AbstractContextManager[object]:
+    """Within this context, LAPACK calls of programs stay on the core of the device that makes them.
+
+    Otherwise each one, however small, wakes the threads of the BLAS library, which then wait for the next call by
+    spinning on the cores of the other devices.
+    """
+    return _thread_pools().limit(limits=1, user_api="blas")
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()

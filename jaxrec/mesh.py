@@ -5,7 +5,7 @@ XLA: tables are stored in parts of rows, code reads them as if they were whole, 
 a batch looks up. Parts have equal numbers of rows, so tables are padded with rows that nothing reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -112,6 +112,14 @@ def places_in_batch(n: int) -> Int[Array, "n"]:
     """Places of the `n` examples of this device in the batch."""
     own = jnp.arange(n, dtype=jnp.int32)
     return jax.lax.axis_index(BATCH) * n + own if _batch.get().n_devices > 1 else own
+
+
+def map_over_batch(f: Callable[[PyTree], PyTree], xs: PyTree) -> PyTree:
+    """`jax.lax.map(f, xs)`; each device that shares the batch computes a part, and all of them get all results."""
+    n = len(jax.tree.leaves(xs)[0])
+    share = -(-n // _batch.get().n_devices)
+    results = jax.lax.map(lambda place: f(jax.tree.map(lambda x: x[place], xs)), places_in_batch(share))
+    return jax.tree.map(lambda x: whole_batch(x)[:n], results)
 
 
 @contextmanager

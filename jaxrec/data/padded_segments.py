@@ -30,8 +30,8 @@ def padded_segments(
     *,
     n_rows: int,
     padding: int,
-    length: int = 64,
-    per_batch: int = 256,
+    length: int,
+    per_batch: int,
 ) -> PaddedSegments:
     """Group pairs (`row`, `entry`) into one list per row and cut the lists into segments.
 

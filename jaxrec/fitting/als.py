@@ -15,6 +15,7 @@ from jaxrec.fitting.member_program import MemberProgram, Validate
 from jaxrec.fitting.population import Placement, Population, place
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.hyper import Hyper, with_hyper, zeroed
+from jaxrec.mesh import batch_shared_by
 from jaxrec.models.model import Alternating, Params
 
 
@@ -51,10 +52,10 @@ class AlternatingFit(EpochLoop):
         self, model: Alternating, train: Interactions, hyper: Hyper, n_slots: int
     ) -> tuple[MemberProgram, Placement]:
         """Program of a member, and placement of the slots: sequential, because one member's matrices fill a device."""
-        placement = place(n_slots, "sequential")
+        placement = place(n_slots, "sequential", split_batch=True)
         prepared = placement.replicate(jax.tree.map(jnp.asarray, model.prepare(train)))
         own = zeroed(model, hyper.of("model"))
-        return MemberProgram(prepared, partial(_start, own), partial(_epoch, own)), placement
+        return MemberProgram(prepared, partial(_start, own), partial(_epoch, own, placement.n_batch_devices)), placement
 
 
 def _start(model: Alternating, prepared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
@@ -63,12 +64,13 @@ def _start(model: Alternating, prepared: PyTree, key: PRNGKeyArray, hyper: Hyper
 
 
 def _epoch(
-    model: Alternating, prepared: PyTree, state: State, hyper: Hyper, active: Array
+    model: Alternating, n_devices: int, prepared: PyTree, state: State, hyper: Hyper, active: Array
 ) -> tuple[State, Float[Array, ""]]:
-    """Solve for both halves; a member that is not active is returned unchanged."""
+    """Solve for both halves, on `n_devices` devices; a member that is not active is returned unchanged."""
 
     def improve(state: State) -> tuple[State, Array]:
-        params, loss = with_hyper(model, hyper).bind(state.params).als_step(prepared)
+        with batch_shared_by(n_devices, 0):
+            params, loss = with_hyper(model, hyper).bind(state.params).als_step(prepared)
         return State({"params": params}), loss
 
     return jax.lax.cond(active, improve, lambda state: (state, jnp.float32(jnp.nan)), state)

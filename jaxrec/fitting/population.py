@@ -156,7 +156,7 @@ def place(
     n_members: int,
     members: Members = "auto",
     split_batch: bool = False,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     size: MeshSize = MeshSize(),  # noqa: B008
 ) -> Placement:
     """Place slots for up to `n_members` members on all devices.
@@ -170,7 +170,7 @@ def place(
         members: members of a device run by "vmap", "sequential", or "auto": vmap on a GPU, else sequential; free slots
             then cost nothing on a CPU.
         split_batch: split batches evenly over devices that would otherwise be idle.
-        batch_size: examples per step.
+        batch_size: examples per step, which are only split into equal parts; None: any split will do.
         size: devices along each axis of the mesh.
 
     Raises:
@@ -190,7 +190,8 @@ def place(
         n_batch_devices = size.batch
     else:
         n_batch_devices = n_free // n_devices if split_batch else 1
-        n_batch_devices = 1 if batch_size % n_batch_devices else n_batch_devices
+        if batch_size is not None and batch_size % n_batch_devices:
+            n_batch_devices = 1
     if backend.platform() == "cpu" and size == MeshSize() and n_devices * n_batch_devices == 1:
         n_devices = min(2, backend.device_count())
     placement = Placement(n_slots, n_devices, sequential, n_batch_devices, size.row)

@@ -20,6 +20,7 @@ from jaxrec.fitting.member_program import MemberProgram, Validate
 from jaxrec.fitting.population import Placement, member_keys
 from jaxrec.fitting.saved_slots import SavedMember
 from jaxrec.hyper import Hyper
+from jaxrec.machine import single_threaded_blas
 from jaxrec.mesh import padded, trimmed
 from jaxrec.models.model import Params
 
@@ -166,8 +167,9 @@ class Slots:
 
     def advance(self) -> list[Member]:
         """Train one epoch of every member; return those that ended."""
-        self.dispatch()
-        return self.collect()
+        with single_threaded_blas():
+            self.dispatch()
+            return self.collect()
 
     def dispatch(self, members: Collection[Member] | None = None) -> None:
         """Start one epoch and validation, without waiting for results.

@@ -5,26 +5,31 @@ Minimizes  sum over observed pairs of (1 - <p_u, q_i>)^2  +  unobserved_weight *
 where n_u and n_i are the numbers of interactions of a user and of an item. With item vectors fixed, each user is a
 least squares problem:
 (sum over u's items of q q' + unobserved_weight Q'Q + regularization (n_u + unobserved_weight I)^nu) p = sum of q.
-It is solved for all columns at once, or for one block of columns after another, with the others fixed (iALS++).
+It is solved for all columns at once, for one block of columns after another, or approximately, see `least_squares`.
 [Hu, Koren, Volinsky 2008; Rendle, Krichene, Zhang, Koren 2022, Revisiting the performance of iALS on item
-recommendation benchmarks, and 2021, iALS++: Speeding up matrix factorization with subspace optimization]
+recommendation benchmarks]
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from jaxrec import backend
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.padded_segments import PaddedSegments, padded_segments
 from jaxrec.hyper import Padded, Swept, Traced
+from jaxrec.mesh import map_over_batch
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.fold_in import cholesky, constructor_arguments, sums
+from jaxrec.models.least_squares import Rows, Whitened, by_blocks, exact
 from jaxrec.models.model import Additive, Alternating, Factorized, Params
 from jaxrec.query import Query
+
+SEGMENT = 64  # interactions of a row that are multiplied at a time
 
 
 class Sides(NamedTuple):
@@ -48,11 +53,13 @@ class ImplicitALS(Factorized, Alternating):
         nu: exponent of the scaling of the penalty: 1 is proportional to the data, 0 is no scaling
         init_std: root-mean-square norm of an initial vector: entries have deviation init_std / sqrt(embedding_dim)
         block: number of columns that are solved for at once; None: all
+        cg_steps: instead, steps of conjugate gradients from the current vectors; None: solve
         width: columns in use; None: all
 
-    Memory: batches of at most 256 users with [256, D, D] matrices, independent of the data. Time per step:
-    interactions x D^2 + (users + items) x D^3. With blocks of B columns: [256, B, B] matrices, and interactions x D B
-    + (users + items) x D (B^2 + D).
+    Memory: [R, D, D] matrices of a batch of R rows, which depends on the backend, not on the data. Time per step:
+    interactions x D^2 + (users + items) x D^3. With blocks of B columns: [R, B, B] matrices, and interactions x D B
+    + (users + items) x D (B^2 + D). With S steps of conjugate gradients: no matrices, and interactions x D S
+    + (users + items) x D^2 S.
     Fidelity: the papers' objective, initialization and order of solves. An interaction's weight (default 1) multiplies
     its squared error; a repeated pair counts as often as it occurs.
     """
@@ -67,6 +74,7 @@ class ImplicitALS(Factorized, Alternating):
     nu: NonNegativeFloat | Swept = 1.0
     init_std: PositiveFloat = 0.1
     block: PositiveInt | None = 64
+    cg_steps: PositiveInt | None = None
     width: int | Traced | None = None
 
     def setup(self) -> None:
@@ -93,10 +101,9 @@ class ImplicitALS(Factorized, Alternating):
         """The interactions grouped by user and by item, in batches of one shape."""
         u, i = self.n_users, self.n_items
         user, item, weight = train.user, train.item, train.weight
-        return Sides(
-            padded_segments(user, item, weight, n_rows=u, padding=i),
-            padded_segments(item, user, weight, n_rows=i, padding=u),
-        )
+        rows = backend.block(backend.choices().solve_block, SEGMENT * self.embedding_dim)
+        group = partial(padded_segments, weight=weight, length=SEGMENT, per_batch=rows)
+        return Sides(group(user, item, n_rows=u, padding=i), group(item, user, n_rows=i, padding=u))
 
     def als_step(self, sides: Sides) -> tuple[Params, Float[Array, ""]]:
         """Solve for users with item vectors fixed, then for items with those user vectors; also return the objective.
@@ -117,7 +124,7 @@ class ImplicitALS(Factorized, Alternating):
         """The weight of an unobserved pair."""
         return self.unobserved_total * self.density if self.unobserved_weight is None else self.unobserved_weight
 
-    def _penalties(self, length: Float[Array, "B"], n_others: int) -> Float[Array, "B"]:
+    def _penalties(self, length: Float[Array, "*B"], n_others: int) -> Float[Array, "*B"]:
         return jnp.asarray(self.regularization * (length + self.pair_weight * n_others) ** self.nu)
 
     def _solve(
@@ -129,95 +136,36 @@ class ImplicitALS(Factorized, Alternating):
             the vectors, the objective without the penalty of the other side, and the number of interactions.
         """
         n_others, dim = others.shape
-        solve = _exact
-        if self.block is not None and self.block < dim:
-            solve = partial(_by_blocks, self.block)
-            # Further columns of zeros, which stay zero, for a last block of the same size.
-            current, others = (jnp.pad(table, ((0, 0), (0, -dim % self.block))) for table in (current, others))
         everything = self.pair_weight * (others.T @ others)
+        solve: Callable[..., tuple[Array, Array]] = exact
+        basis = None
+        if self.cg_steps is not None:
+            mean, unobserved = jnp.sum(batches.length) / len(current), self.pair_weight * n_others
+            level = self._penalties(mean, n_others) / (1.0 + mean / unobserved)
+            basis = Whitened.of(everything, level)
+            current, others, everything = current @ basis.lower, others @ basis.inverse.T, basis.everything
+            solve = partial(basis.conjugate_gradients, self.cg_steps)
+        elif self.block is not None and self.block < dim:
+            solve = partial(by_blocks, self.block)
+            # Further columns of zeros, which stay zero, for a last block of the same size.
+            more = (0, -dim % self.block)
+            current, others = (jnp.pad(table, ((0, 0), more)) for table in (current, others))
+            everything = jnp.pad(everything, (more, more))
         others = jnp.concatenate([others, jnp.zeros_like(others[:1])])  # padding is a vector of zeros
 
-        def solve_batch(total: Array, batch: PaddedSegments) -> tuple[Array, Array]:
+        def solve_batch(batch: PaddedSegments) -> tuple[Array, Array]:
             owner, entry, length = (jnp.asarray(x) for x in (batch.owner, batch.entry, batch.length))
             weight = None if batch.weight is None else jnp.asarray(batch.weight)
             rows = Rows(owner, others[entry], entry < n_others, weight)
-            penalty = self._penalties(length, n_others)
             start = current.at[batch.row].get(mode="fill", fill_value=0)
-            solved, left = solve(rows, start, everything, penalty)
-            return total + jnp.stack([left, jnp.sum(length)]), solved
+            return solve(rows, start, everything, self._penalties(length, n_others))
 
-        sums, solved = jax.lax.scan(solve_batch, jnp.zeros(2), batches)
+        solved, left = map_over_batch(solve_batch, batches)
         solved = solved.reshape(-1, current.shape[1])
         table = jnp.zeros_like(current).at[jnp.ravel(batches.row)].set(solved, mode="drop")
-        return table[:, :dim], sums[0], sums[1]
-
-
-class Rows(NamedTuple):
-    """The interactions of a batch of B rows, cut into C segments of L.
-
-    Attributes:
-        owner: the row of each segment; B for padding
-        vectors: vector of the other side of each interaction; zero for padding
-        is_real: False for padding
-        weight: weight of each interaction; None: 1
-    """
-
-    owner: Int[Array, "C"]
-    vectors: Float[Array, "C L D"]
-    is_real: Bool[Array, "C L"]
-    weight: Float[Array, "C L"] | None
-
-    def weighted(self, values: Float[Array, "C L *S"]) -> Float[Array, "C L *S"]:
-        """Values of interactions, times their weights."""
-        if self.weight is None:
-            return values
-        return values * self.weight.reshape(*self.weight.shape, *[1] * (values.ndim - 2))
-
-    def sums(self, values: Float[Array, "C *S"], n_rows: int) -> Float[Array, "B *S"]:
-        """Sums of the values of segments over each row."""
-        return jnp.zeros((n_rows, *values.shape[1:])).at[self.owner].add(values, mode="drop")
-
-
-def _exact(
-    rows: Rows, start: Float[Array, "B D"], everything: Float[Array, "D D"], penalty: Float[Array, "B"]
-) -> tuple[Float[Array, "B D"], Float[Array, ""]]:
-    """The solution of each row, and the objective of all of them."""
-    n, dim = start.shape
-    weighted = rows.weighted(rows.vectors)
-    grams = jnp.einsum("cld,cle->cde", weighted, rows.vectors)
-    right = rows.sums(jnp.sum(weighted, axis=1), n)
-    matrix = rows.sums(grams, n) + everything[None] + penalty[:, None, None] * jnp.eye(dim)[None]
-    solved = cholesky(matrix, right)
-    # At the solution, a row's part of the objective is sum of weights - right . p.
-    return solved, jnp.sum(rows.weighted(rows.is_real.astype(jnp.float32))) - jnp.sum(right * solved)
-
-
-def _by_blocks(
-    block: int, rows: Rows, start: Float[Array, "B D"], everything: Float[Array, "D D"], penalty: Float[Array, "B"]
-) -> tuple[Float[Array, "B D"], Float[Array, ""]]:
-    """Like `_exact`, for one block of columns after another, each with the current values of the other columns."""
-    n, dim = start.shape
-
-    def improve(carry: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:
-        p, predicted = carry
-        vectors = jax.lax.dynamic_slice_in_dim(rows.vectors, first, block, axis=2)
-        own = jax.lax.dynamic_slice_in_dim(p, first, block, axis=1)
-        of_all = jax.lax.dynamic_slice_in_dim(everything, first, block, axis=1)
-        errors = rows.weighted(predicted - 1.0)
-        gradient = rows.sums(jnp.einsum("cl,cld->cd", errors, vectors), n) + p @ of_all + penalty[:, None] * own
-        grams = jnp.einsum("cld,cle->cde", rows.weighted(vectors), vectors)
-        matrix = rows.sums(grams, n) + jax.lax.dynamic_slice_in_dim(of_all, first, block)[None]
-        change = -cholesky(matrix + penalty[:, None, None] * jnp.eye(block)[None], gradient)
-        p = jax.lax.dynamic_update_slice_in_dim(p, own + change, first, axis=1)
-        of_segments = change.at[rows.owner].get(mode="fill", fill_value=0)
-        return (p, predicted + jnp.einsum("cd,cld->cl", of_segments, vectors)), None
-
-    of_segments = start.at[rows.owner].get(mode="fill", fill_value=0)
-    predicted = jnp.einsum("cd,cld->cl", of_segments, rows.vectors)
-    (solved, predicted), _ = jax.lax.scan(improve, (start, predicted), jnp.arange(0, dim, block))
-    squared = rows.weighted(jnp.where(rows.is_real, (1.0 - predicted) ** 2, 0.0))
-    rest = jnp.sum((solved @ everything) * solved) + jnp.sum(penalty[:, None] * solved**2)
-    return solved, jnp.sum(squared) + rest
+        if basis is not None:
+            table = table @ basis.inverse
+        return table[:, :dim], jnp.sum(left), jnp.sum(jnp.asarray(batches.length))
 
 
 class FoldedALS(ImplicitALS, Additive):

@@ -58,6 +58,7 @@ ADDED: dict[str, object] = {
     "model.calendar": False,
     "model.value": 0,
     "model.block": None,
+    "model.cg_steps": None,
     "eval.category": None,
 }
 

@@ -18,6 +18,7 @@ from jaxrec.fitting.member import members_of
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
 from jaxrec.fitting.slots import Slots
+from jaxrec.machine import single_threaded_blas
 from jaxrec.metric_names import larger_is_better
 from jaxrec.models.model import Model
 from jaxrec.settings import Tree
@@ -232,10 +233,11 @@ class SlotRunner:
     def _train(self, trials: list[RunningTrial]) -> None:
         """Train one epoch of these trials; all programs are started before the first result is waited for."""
         started = [program for program in self._programs.values() if any(r.program is program for r in trials)]
-        for program in started:
-            program.slots.dispatch([r.member for r in trials if r.program is program])
-        for program in started:
-            program.slots.collect()
+        with single_threaded_blas():
+            for program in started:
+                program.slots.dispatch([r.member for r in trials if r.program is program])
+            for program in started:
+                program.slots.collect()
 
     def _outcome(self, running: RunningTrial, state: Literal["complete", "pruned"]) -> Outcome:
         member, program, slots = running.member, running.program, running.program.slots

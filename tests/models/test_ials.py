@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec import backend
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
-from jaxrec.models.ials import ImplicitALS
+from jaxrec.models.ials import SEGMENT, ImplicitALS
 from jaxrec.query import Query
 
 USERS, ITEMS, WIDTH = 30, 12, 4
@@ -108,6 +109,24 @@ def test_the_weight_of_all_pairs_is_relative_to_that_of_observed_pairs():
     np.testing.assert_allclose(half(w.T, p, 0.01, 10 * n / (USERS * ITEMS), 1.0), q, rtol=2e-3, atol=2e-4)
 
 
+def assert_two_sweeps(fit, side, widths, w, reg, unobserved, nu):
+    """Each member, of its own width, has the vectors and losses of `side(weights, own, others, width)`."""
+    for m, width in enumerate(widths):
+        alone = ImplicitALS(USERS, ITEMS, width, nu=nu)
+        fresh = alone.init(jax.random.key(m), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))["params"]
+        p, q = (np.asarray(fresh[f"{name}_embedding"]["table"], np.float64) for name in ("user", "item"))
+        losses = []
+        for _ in range(2):
+            p = side(w, p, q, width)
+            q = side(w.T, q, p, width)
+            losses.append(objective(w, p, q, reg, unobserved, nu))
+        found = jax.tree.map(lambda x, m=m: np.asarray(x[m]), fit.params["params"])
+        np.testing.assert_allclose(found["user_embedding"]["table"][:, :width], p, rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(found["item_embedding"]["table"][:, :width], q, rtol=2e-3, atol=2e-4)
+        assert (found["item_embedding"]["table"][:, width:] == 0).all()
+        np.testing.assert_allclose([row["loss"] for row in fit.history[m]], losses, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("weighted", "dim"), [(False, 4), (True, 5)])
 def test_blocks_of_columns_are_solved_in_turn(weighted, dim):
     """Coordinate blocks, dense and in float64: two columns, then the next two, given those solved so far."""
@@ -128,17 +147,69 @@ def test_blocks_of_columns_are_solved_in_turn(weighted, dim):
                 own[row, block] = np.linalg.solve(matrix[block, block], right)
         return own
 
-    for m, width in enumerate([dim, 2]):
-        alone = ImplicitALS(USERS, ITEMS, width, nu=nu)
-        fresh = alone.init(jax.random.key(m), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))["params"]
-        p, q = (np.asarray(fresh[f"{name}_embedding"]["table"], np.float64) for name in ("user", "item"))
-        losses = []
-        for _ in range(2):
-            p = side(w, p, q, width)
-            q = side(w.T, q, p, width)
-            losses.append(objective(w, p, q, reg, unobserved, nu))
-        found = jax.tree.map(lambda x, m=m: np.asarray(x[m]), fit.params["params"])
-        np.testing.assert_allclose(found["user_embedding"]["table"][:, :width], p, rtol=2e-3, atol=2e-4)
-        np.testing.assert_allclose(found["item_embedding"]["table"][:, :width], q, rtol=2e-3, atol=2e-4)
-        assert (found["item_embedding"]["table"][:, width:] == 0).all()
-        np.testing.assert_allclose([row["loss"] for row in fit.history[m]], losses, rtol=1e-4)
+    assert_two_sweeps(fit, side, [dim, 2], w, reg, unobserved, nu)
+
+
+@pytest.mark.parametrize(("weighted", "n_steps"), [(False, 1), (True, 2)])
+def test_steps_of_conjugate_gradients_minimize_over_the_krylov_space(weighted, n_steps):
+    """The best of all vectors p + span(K r, K A K r, ...), with residual r and matrix A of a row, and K close to 1 / A.
+
+    K is the inverse of the matrix of a row with the average number of interactions, all with an average vector. Dense,
+    in float64.
+    """
+    data, w = train(weighted)
+    reg, unobserved, nu = 0.05, 0.2, 0.5
+    members = population([reg, reg], [unobserved, unobserved], [WIDTH, 3])
+    fit = AlternatingFit(epochs=2)(ImplicitALS(USERS, ITEMS, WIDTH, nu=nu, cg_steps=n_steps), data, members)
+
+    def side(weights, own, others, width):
+        rows = []
+        mean = np.count_nonzero(weights) / len(weights)
+        common = (mean / len(others) + unobserved) * others.T @ others
+        close = np.linalg.inv(common + reg * (mean + unobserved * len(others)) ** nu * np.eye(width))
+        for p, weight in zip(own, weights, strict=True):
+            n = np.count_nonzero(weight) + unobserved * len(others)
+            matrix = (others.T * weight) @ others + unobserved * others.T @ others + reg * n**nu * np.eye(width)
+            residual = others.T @ weight - matrix @ p
+            space = np.stack(
+                [np.linalg.matrix_power(close @ matrix, k) @ close @ residual for k in range(n_steps)], axis=1
+            )
+            rows.append(p + space @ np.linalg.solve(space.T @ matrix @ space, space.T @ residual))
+        return np.array(rows)
+
+    assert_two_sweeps(fit, side, [WIDTH, 3], w, reg, unobserved, nu)
+
+
+def test_rows_that_are_solved_stay_as_they_are():
+    """More steps than dimensions: residuals of zero, 0 / 0 without a guard."""
+    data, _ = train()
+    fitted = [
+        AlternatingFit(epochs=3)(
+            ImplicitALS(USERS, ITEMS, WIDTH, cg_steps=steps), data, population([0.05], [0.2], [WIDTH])
+        ).params
+        for steps in (40, None)
+    ]
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4), *fitted)
+
+
+def test_a_single_member_is_split_over_devices_and_trains_to_the_same_bits(monkeypatch):
+    """Three batches of 64 users and two of items, on two devices; two members have a device each."""
+    block = SEGMENT * WIDTH * 64
+    monkeypatch.setitem(backend.CHOICES, "cpu", backend.CHOICES["cpu"]._replace(solve_block=block))
+    rng = np.random.default_rng(1)
+    user, item = (column.astype(np.int32) for column in np.nonzero(rng.random((150, 100)) < 0.05))
+    data = Interactions(user, item, None, None, None, np.arange(150), np.arange(100))
+    model = ImplicitALS(150, 100, WIDTH, cg_steps=2)
+    single, several = population([0.05], [0.2], [WIDTH]), population([0.05, 0.1], [0.2, 0.2], [WIDTH] * 2)
+    fit = AlternatingFit(epochs=2)
+    assert [side.row.shape for side in model.prepare(data)] == [(3, 64), (2, 64)]
+    assert fit.program(model, data, single.hyper, 1)[1].n_batch_devices == 2
+    alone, first = fit(model, data, single), fit(model, data, several)
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[0], y[0]), alone.params, first.params)
+    assert [row["loss"] for row in alone.history[0]] == [row["loss"] for row in first.history[0]]
+    p, q = (
+        np.asarray(alone.params["params"][f"{side}_embedding"]["table"][0], np.float64) for side in ("user", "item")
+    )
+    w = np.zeros((150, 100))
+    w[user, item] = 1
+    assert alone.history[0][-1]["loss"] == pytest.approx(objective(w, p, q, 0.05, 0.2, 1.0), rel=1e-4)
