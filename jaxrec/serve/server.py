@@ -12,6 +12,7 @@ import uvicorn
 
 from jaxrec.console import say
 from jaxrec.errors import InputError
+from jaxrec.machine import single_threaded_blas
 from jaxrec.recommend.recommender import load
 from jaxrec.serve import access
 from jaxrec.serve.app import application
@@ -37,7 +38,8 @@ def run(run: str, host: str, port: int, hosts: tuple[str, ...], limits: Limits) 
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     service = Service.of(load(run), limits, Path(run).resolve().name)
-    with _bind(host, port) as bound:
+    # Vectors of new users are solved for at every request.
+    with _bind(host, port) as bound, single_threaded_blas():
         address = bound.getsockname()[0]
         names, secret = access.served_names(address, host, hosts), access.token(address)
         say("compiling ...")
