@@ -7,8 +7,10 @@ import pytest
 
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.candidates import CandidateEvaluator
+from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import CatalogEvaluator
-from jaxrec.evaluation.groups import DEFINITIONS, activity_groups, by_group, item_groups
+from jaxrec.evaluation.ground_truth import ground_truth
+from jaxrec.evaluation.groups import DEFINITIONS, _described, activity_groups, by_group, item_groups
 from jaxrec.hyper import Hyper
 from tests.evaluation.score_table import (
     ITEMS,
@@ -122,3 +124,11 @@ def test_sampled_groups_are_labeled_and_are_means_over_held_out_items():
         for key in ("sampled_ndcg@3", "sampled_recall@3"):
             expected = evaluation.per_user[key][0][rows].mean()
             assert found["items"][name][key] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_user_with_several_rows_counts_once():
+    held_out = HeldOut(*[interactions(np.array([[4, 4, 3, 4, 2], [1, 2, 3, 4, 5]]))] * 2)
+    truth = ground_truth(held_out, one_per_row=True)  # rows of users 2, 3, 4, 4 and 4
+    evaluation = Evaluation(truth, {}, {}, np.zeros((1, 5, 1), int), np.ones(1, bool))
+    found = _described(evaluation, np.array([False, True, True, True, False]), ["ndcg@5"], [np.arange(5.0)])
+    assert found == {"users": 2, "rows": 3, "ndcg@5": 2.0}

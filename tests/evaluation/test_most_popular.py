@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from jaxrec.data.histories import UserHistories
-from jaxrec.evaluation.most_popular import PopularityRanker
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.splits.split import HeldOut
+from jaxrec.evaluation.most_popular import PopularityRanker, most_popular
 from jaxrec.hyper import Hyper
 from jaxrec.models.popularity import Popularity
 from jaxrec.ranking import QueryRows, Ranker
@@ -40,6 +42,17 @@ def test_the_same_lists_and_scores_as_the_general_ranker(excluded):
     for one, other in zip(own, general, strict=True):
         np.testing.assert_array_equal(one, other)
     assert (np.asarray(own.items) < 0).any() == excluded
+
+
+def test_lists_of_one_held_out_part_differ_by_length_and_filter():
+    """They are computed once each; user 0 has the most popular item, which two users have."""
+    user, item = np.array([[0, 1], [1, 1], [1, 2]], np.int32).T
+    known = Interactions(user, item, None, None, None, np.arange(2), np.arange(4))
+    held_out, rows = HeldOut(known, known), QueryRows.for_users(np.arange(2), known.histories)
+    expected = {(1, True): [[2], [0]], (1, False): [[1], [1]], (2, False): [[1, 2]] * 2, (2, True): [[2, 0], [0, 3]]}
+    for _ in range(2):
+        for arguments, lists in expected.items():
+            assert most_popular(held_out, rows, *arguments).tolist() == lists
 
 
 def test_counts_that_are_not_finite_mark_the_member():

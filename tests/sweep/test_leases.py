@@ -74,6 +74,15 @@ def test_a_worker_without_a_lease_is_dead_after_30_seconds_and_one_that_ended_at
     assert not is_recent(study.user_attrs, other.id)
 
 
+def test_a_lease_is_renewed_while_it_is_held(study):
+    with lease(study, seconds=0.12) as held:
+        until = time.monotonic() + 5
+        while study.user_attrs[LEASE + held.id][0] < 3:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+    assert study.user_attrs[LEASE + held.id][0] == leases.ENDED
+
+
 def test_a_worker_is_waited_for_only_while_it_has_running_trials(study, monkeypatch):
     """That of trial 0, which has ended, would have to be observed for 30 seconds."""
     study.ask().set_user_attr("worker", "of an earlier version")

@@ -2,14 +2,17 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import optuna
 import pytest
 from optuna.trial import create_trial
 
+from jaxrec import settings
 from jaxrec.errors import InputError
 from jaxrec.report.pareto import pareto_section
 from jaxrec.settings import build
+from jaxrec.sweep import winner
 from jaxrec.sweep.front import spread
 from jaxrec.sweep.objectives import Constraint, Goals, front, goals
 from jaxrec.sweep.outcome import Outcome
@@ -211,3 +214,19 @@ def test_objectives_are_measured_even_if_eval_metrics_lacks_them(compose):
     assert build(compose()["sweep"]).measuring(tree) is tree
     with pytest.raises(InputError, match="novelty@7 is not measured"):
         build({**tree["sweep"], "objectives": ("ndcg@10", "novelty@7")}).goals(measuring)
+
+
+def test_finalists_violate_as_few_constraints_as_the_winner(monkeypatch):
+    bound, confirmed = str(COVERED), []
+    rows = ((0.5, -0.1), (0.9, 0.2), (0.6, 0.0), (0.8, 0.1))
+    made = study(*(([value, 1.0], {bound: violation}) for value, violation in rows))
+
+    def confirm(trials, n_seeds, *_):
+        confirmed.extend(trial.number for trial in trials)
+        return SimpleNamespace(winner=trials[-1].number)
+
+    monkeypatch.setattr(winner, "confirm", confirm)
+    monkeypatch.setattr(settings, "is_random", lambda tree: True)
+    task = SimpleNamespace(chosen=SimpleNamespace(finalists=3, finalist_seeds=2), tuning=SimpleNamespace(tree={}))
+    assert winner._chosen(task, made, None, lambda *_: None)[0].number == 0
+    assert confirmed == [2, 0]

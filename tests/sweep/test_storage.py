@@ -1,6 +1,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import optuna
 import pytest
@@ -147,3 +148,14 @@ def test_attributes_in_other_storages_are_set_one_by_one():
     trial = study.ask()
     set_attributes(study, trial, {"a": 1, "b": 2})
     assert trial.user_attrs == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("url", [None, "own.log"])
+def test_a_journal_stays_in_its_folder_when_the_working_directory_changes(url, tmp_path, monkeypatch):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    storage = open_storage(url, Path())
+    monkeypatch.chdir(tmp_path / "other")
+    optuna.create_study(storage=storage)
+    assert not list((tmp_path / "other").iterdir())

@@ -4,8 +4,11 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from jaxrec import experiment
 from jaxrec.sweep.ask_and_tell import enqueue_combinations
-from jaxrec.sweep.outcome import FINAL
+from jaxrec.sweep.costs import TrialCosts
+from jaxrec.sweep.objectives import Goals
+from jaxrec.sweep.outcome import FINAL, Outcome
 from jaxrec.sweep.repeats import EndedTrials
 from jaxrec.sweep.trials import failures_by_key, further, key_of, params_of, trials_table, write_trials
 
@@ -64,3 +67,26 @@ def test_failures_that_count_and_combinations_that_wait_for_a_trial():
     study = optuna.create_study()
     enqueue_combinations(study, failed, combinations, n_free=9)
     assert [params_of(trial) for trial in study.trials] == [{"x": 1.0}, {"x": 2.0}]
+
+
+def test_a_repeat_is_that_of_the_first_trial_with_its_parameters():
+    study, space = optuna.create_study(), {"x": FloatDistribution(0, 3)}
+    for value, attributes in ((0.5, {"epochs": 4, "worker": "a"}), (0.5, {"same_as": 0}), (0.7, {"epochs": 9})):
+        study.add_trial(create_trial(value=value, params={"x": 1.0}, distributions=space, user_attrs=attributes))
+    ended = EndedTrials()
+    ended.add(study.trials)
+    assert ended.outcome({"x": 1.0}) == Outcome(0.5, attributes={"epochs": 4, "same_as": 0})
+    of_repeat = EndedTrials()
+    of_repeat.add(study.trials[1:])
+    assert of_repeat.outcome({"x": 1.0}) == Outcome(0.5, attributes={"same_as": 0})
+    assert of_repeat.outcome({"x": 2.0}) is None
+
+
+def test_the_latency_of_a_trial_is_measured_by_its_own_program(monkeypatch):
+    monkeypatch.setattr(experiment, "latency", lambda model, selection: lambda params, hyper: params + hyper + model)
+    costs = TrialCosts(Goals(("latency_ms",)), selection=None)
+    programs = ({"model": {"k": 1}}, 100.0), ({"model": {"k": 2}}, 200.0)
+    for number, (tree, model) in enumerate(programs * 2):
+        costs.start(number, tree)
+        assert costs.measure(number, tree, model, 1.0, number / 10) == {"latency_ms": model + 1 + number / 10}
+    assert len(costs._latencies) == 2

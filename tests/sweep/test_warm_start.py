@@ -1,12 +1,13 @@
 """Warm start: trials of an earlier study in a new one."""
 
+import optuna
 import pytest
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.outcome import Outcome
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.space import Choice, Interval
-from jaxrec.sweep.warm_start import describe, open_source
+from jaxrec.sweep.warm_start import add, describe, open_source
 from tests.sweep.recorder import SPACE, Recorder, n_done, quadratic, sweep
 
 NARROW = {"x": Interval(-1.0, 0.5), "width": Choice((16, 32))}
@@ -87,3 +88,11 @@ def test_other_settings_are_named(source):
         space=NARROW, n_trials=8, population=2, metric="ndcg@10", source=source, fixed={"lr": 0.1, "trainer.epochs": 5}
     )
     assert plan.remarks == ["warm start: 2 of 5 complete trials of earlier are added, trained with another lr"]
+
+
+def test_trials_are_added_once(source):
+    """A process that is killed while it adds trials leaves the others to the next one."""
+    study = optuna.create_study(direction="maximize")
+    for _ in range(2):
+        add(study, source, NARROW, {})
+        assert [trial.user_attrs["warm_start"] for trial in study.trials] == ["earlier:0", "earlier:1"]

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.workers import last_round
 from tests.paths import ROOT
 from tests.sweep.recorder import Curves, Recorder, n_done, quadratic, sweep
 
@@ -190,3 +191,15 @@ def n_running(directory):
         return 0
     study = optuna.load_study(study_name="study", storage=read_journal(directory / "journal.log"))
     return len(study.get_trials(states=(TrialState.RUNNING,)))
+
+
+def test_the_last_round_is_that_of_the_worker_of_a_trial():
+    study = optuna.create_study()
+    for worker, rounds in (("a", {"started_round": 4, "ended_round": 5}), ("b", {"started_round": 9})):
+        study.add_trial(optuna.trial.create_trial(value=0.0, user_attrs={"worker": worker, **rounds}))
+    first, second = study.trials
+    assert [last_round(study, trial) for trial in (first, second, None)] == [5, 9, 9]
+    study.set_user_attr("round a", 7)
+    assert [last_round(study, trial) for trial in (first, second, None)] == [7, 9, 9]
+    study.set_user_attr("round c", 11)
+    assert [last_round(study, trial) for trial in (first, second, None)] == [7, 9, 11]
