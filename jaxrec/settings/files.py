@@ -1,6 +1,7 @@
 """Files of settings, and the import targets that they may name."""
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def register(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: pass a folder of settings with files such as model/my_model.yaml")
+    if not os.access(folder, os.R_OK | os.X_OK):  # its settings would be left out without a word
+        raise InputError(f"{folder} cannot be read: permission denied")
     if folder not in _TRUSTED:
         _TRUSTED.append(folder)
         registered.cache_clear()

@@ -1,6 +1,7 @@
 """Study inspection, also while a search runs: list studies, show progress and importances, repeat a trial."""
 
 import difflib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ def list_studies(root: Path) -> pd.DataFrame:
     """
     if root.is_file():
         raise InputError(f"root={root} is a file: name a folder of sweep directories")
+    _check_readable(root)
     rows = []
     for journal in sorted(root.rglob("journal.log")):
         changed = datetime.fromtimestamp(journal.stat().st_mtime).replace(microsecond=0)
@@ -65,6 +67,7 @@ def open_study(name: str, root: Path, storage: str | None = None) -> tuple[Study
     if storage is not None:
         studies = {study.study_name: (study, root / name) for study in _studies(read_storage(storage))}
     else:
+        _check_readable(root)
         # The directory of that name first, so that a broken journal elsewhere does not matter.
         studies = {}
         for journal in sorted(root.rglob("journal.log"), key=lambda path: path.parent != root / name):
@@ -83,6 +86,12 @@ def open_study(name: str, root: Path, storage: str | None = None) -> tuple[Study
     if not studies:
         hint = "there are no studies there"
     raise InputError(f"no study called {name} in {'the storage' if storage else root}; {hint}")
+
+
+def _check_readable(root: Path) -> None:
+    """Raise InputError if the folder may not be listed, which a search for journals would take for an empty one."""
+    if root.exists() and not os.access(root, os.R_OK | os.X_OK):
+        raise InputError(f"root={root} cannot be read: permission denied")
 
 
 def importances(study: Study) -> dict[str, float]:

@@ -1,9 +1,11 @@
 """A folder given by --config-path chooses settings; it runs no code, and reads and changes no other files."""
 
+import os
+
 import pytest
 
 from jaxrec import settings
-from jaxrec.cli.settings_folders import check_config_path
+from jaxrec.cli.settings_folders import check_config_path, check_folders
 from jaxrec.errors import InputError
 from jaxrec.rundir import write_config
 
@@ -75,3 +77,10 @@ def test_every_configuration_that_a_run_writes_is_accepted(compose, tmp_path):
         tmp_path, settings.put(compose("data=files", "data.path=x", "model=sasrec"), {"data.path": "${x} \\${x}"})
     )
     check_config_path(tmp_path)
+
+
+def test_a_folder_of_own_settings_must_be_readable(tmp_path, monkeypatch):
+    """Hydra would leave its settings out without a word."""
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InputError, match=f"{tmp_path} cannot be read: permission denied"):
+        check_folders(["--config-dir", str(tmp_path)])

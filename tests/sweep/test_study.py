@@ -1,6 +1,8 @@
 import io
+import os
 import shlex
 import time
+from pathlib import Path
 
 import optuna
 import pytest
@@ -204,3 +206,10 @@ def test_trials_of_a_worker_with_a_lease_are_shown_as_running_while_it_renews_it
     assert "1 complete, 1 running" in printed(show, study, tmp_path / "movies")
     study.set_user_attr("lease far", [3, time.time() - 70])
     assert "1 complete, 1 interrupted" in printed(show, study, tmp_path / "movies")
+
+
+def test_a_folder_without_permission_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    for look in (list_studies, lambda root: open_study("s", root)):
+        with pytest.raises(InputError, match=f"root={tmp_path} cannot be read: permission denied"):
+            look(tmp_path)
