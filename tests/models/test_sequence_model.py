@@ -338,3 +338,20 @@ def test_against_numpy(model, row):
     query = Query(jnp.zeros(1, jnp.int32), History(jnp.asarray(items[None])))
     scores = jax.jit(lambda p: model.apply(p, query, method="score_catalog"))(params)
     np.testing.assert_allclose(scores[0], vectors @ asked[-1], rtol=2e-4, atol=2e-5)
+
+
+def test_attention_and_both_layers_of_every_block_of_sasrec_have_dropout_of_their_own(monkeypatch):
+    """At the input, on the weights of attention, inside the feed-forward layer, and behind it."""
+    sites = []
+
+    def spy(x, rate, noise, site):
+        sites.append((site, x.shape[-1]))
+        return x
+
+    for module in ("sasrec", "attention"):
+        monkeypatch.setattr(f"jaxrec.models.{module}.dropout", spy)
+    own = SASRec(n_items=9, history_length=5, embedding_dim=8, n_blocks=2, dropout=0.3)
+    items, noise = jnp.zeros((3, 5), jnp.int32), Noise(jnp.zeros(2, jnp.uint32), jnp.arange(3))
+    jax.eval_shape(lambda key: own.init(key, items, noise, method="encode"), jax.random.key(0))
+    assert len({site for site, _ in sites}) == len(sites) == 1 + 2 * 3
+    assert sorted(width for _, width in sites) == [5, 5, 8, 8, 8, 8, 8]

@@ -339,6 +339,9 @@ def test_the_best_value_that_keeps_enough_is_chosen():
     assert choose_value(table, "s", "gini@10", "q", 0.5) == 3
     table["diversity@10"] = [0.1, 0.1, 0.2, 0.2, 0.9]
     assert choose_value(table, "s", "diversity@10", "q", 0.9) == 1  # of equal values, the one with the higher NDCG
+    assert choose_value(table.iloc[[0, 1, 3, 2, 4]], "s", "diversity@10", "q", 0.9) == 1  # in any order
+    with pytest.raises(InputError, match="no value of s keeps that share"):
+        choose_value(table.iloc[[0, 4]], "s", "gini@10", "q", 0.9)  # of the baseline, not of the best value
     with pytest.raises(InputError, match="no value of s keeps that share"):
         choose_value(table, "s", "gini@10", "q", 1.01)
 

@@ -1,11 +1,15 @@
 """Finalists: trials with new seeds have the values of single runs, and the best mean wins."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from optuna.trial import create_trial
 
 from jaxrec import experiment, settings
 from jaxrec.evaluation.evaluation import Evaluator
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
 from jaxrec.sweep.finalists import confirm
 from tests.planted import PLANTED
 
@@ -77,3 +81,18 @@ def test_a_schedule_is_validated_with_the_numbers_of_the_best_epoch(trees, split
     monkeypatch.setattr(Evaluator, "__call__", recorded)
     finalists({2: tree}, split.selection, 2)
     assert used == pytest.approx([0.002, 0.002])
+
+
+def test_the_smallest_mean_error_wins(monkeypatch):
+    """Two seeds each: .85 on average, and .55."""
+    errors = SimpleNamespace(users=np.arange(1), per_user={}, overall={"rmse": np.array([0.9, 0.8, 0.5, 0.6])})
+    monkeypatch.setattr(experiment, "model_and_evaluator", lambda *_: (None, lambda *_: errors))
+    fit = SimpleNamespace(interrupted=False, params={}, best_epoch=[1] * 4)
+    monkeypatch.setattr(experiment, "train", lambda *_: SimpleNamespace(fit=fit))
+    monkeypatch.setattr(experiment, "failure", lambda selected, member: None)
+    monkeypatch.setattr(settings, "with_seeds", lambda tree, n: [tree] * n)
+    trials = [SimpleNamespace(number=number) for number in (0, 2)]
+    one, tree = Population(np.zeros(1, int), Hyper()), {"seed": 3, "eval": {"monitor": "rmse"}}
+    found = confirm(trials, 2, lambda trial: tree, lambda tree: ("one program", tree, one), None)
+    assert (found.winner, found.table["trial"].tolist()) == (2, [2, 0])
+    assert found.table["value"].tolist() == pytest.approx([0.55, 0.85])
