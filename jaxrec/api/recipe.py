@@ -126,5 +126,5 @@ def _own_model(model: type[Model] | Model) -> dict[str, Any]:
     elif issubclass(kind, Alternating):
         choices = ["trainer=alternating", *without_loss]
     elif issubclass(kind, SequenceModel):
-        choices = ["loss=sequence_softmax"]
+        choices = [f"loss={kind.usual_loss()}"]
     return {"choices": choices, "_target_": settings.register_object(kind), **kept}

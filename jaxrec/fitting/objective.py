@@ -48,7 +48,7 @@ class Objective:
         """The examples with these columns of the histories, for a model that reads more than items."""
         raise InputError(
             f"this loss does not pass the columns {', '.join(columns)} of histories to the model: choose "
-            "loss=sequence_softmax, or omit them from the model"
+            "loss=sequence_softmax (for BERT4Rec loss=masked_softmax), or omit them from the model"
         )
 
     def start(self, params: Params, examples: PyTree) -> Params:

@@ -133,10 +133,15 @@ class SequenceModel(Factorized):
             if not self.is_initializing():
                 name = type(self).__name__
                 raise InputError(
-                    f"{name} needs histories, which this loss does not provide: choose loss=sequence_softmax"
+                    f"{name} needs histories, which this loss does not provide: choose loss={self.usual_loss()}"
                 )
             history = History(jnp.full((query.user.shape[0], self.history_length), -1, jnp.int32))
         return self.after(history, query.user)
+
+    @classmethod
+    def usual_loss(cls) -> str:
+        """A loss that any model of this kind can be trained with, a name of conf/loss."""
+        return "sequence_softmax" if cls.causal else "masked_softmax"
 
     def after(self, history: History, user: Int[Array, "B"]) -> Float[Array, "B D"]:
         """Query vectors of histories."""

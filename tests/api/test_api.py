@@ -17,6 +17,8 @@ from jaxrec.api.recipe import Recipe
 from jaxrec.api.trained_model import TrainedModel
 from jaxrec.errors import InputError
 from jaxrec.models import Factorized
+from jaxrec.models.bert4rec import BERT4Rec
+from jaxrec.models.sasrec import SASRec
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.statistics import estimate
 from tests.planted import PLANTED
@@ -284,6 +286,11 @@ class Vectors(Factorized):
 def hinge(positive, negatives, used):
     """Zero where the positive is above every negative by 1."""
     return jnp.sum(used * nn.relu(1 - positive[:, None] + negatives), axis=1)
+
+
+@pytest.mark.parametrize(("model", "objective"), [(SASRec, "NextItem"), (BERT4Rec, "MaskedItem")])
+def test_sequence_models_of_ones_own_have_a_loss_that_suits_their_attention(split, model, objective):
+    assert Recipe(split, model).tree({})["loss"]["_target_"].endswith(objective)
 
 
 def test_user_defined_models_and_losses_are_passed_as_they_are(split, tmp_path):
