@@ -187,7 +187,7 @@ def test_rows_that_are_solved_stay_as_they_are():
         AlternatingFit(epochs=3)(
             ImplicitALS(USERS, ITEMS, WIDTH, cg_steps=steps), data, population([0.05], [0.2], [WIDTH])
         ).params
-        for steps in (40, None)
+        for steps in (3 * WIDTH, None)
     ]
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4), *fitted)
 
