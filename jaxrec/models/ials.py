@@ -135,12 +135,12 @@ class ImplicitALS(Factorized, Alternating):
         Returns:
             the vectors, the objective without the penalty of the other side, and the number of interactions.
         """
-        n_others, dim = others.shape
+        (n_others, dim), n_interactions = others.shape, jnp.sum(jnp.asarray(batches.length))
         everything = self.pair_weight * (others.T @ others)
         solve: Callable[..., tuple[Array, Array]] = exact
         basis = None
         if self.cg_steps is not None:
-            mean, unobserved = jnp.sum(batches.length) / len(current), self.pair_weight * n_others
+            mean, unobserved = n_interactions / len(current), self.pair_weight * n_others
             level = self._penalties(mean, n_others) / (1.0 + mean / unobserved)
             basis = Whitened.of(everything, level)
             current, others, everything = current @ basis.lower, others @ basis.inverse.T, basis.everything
@@ -165,7 +165,7 @@ class ImplicitALS(Factorized, Alternating):
         table = jnp.zeros_like(current).at[jnp.ravel(batches.row)].set(solved, mode="drop")
         if basis is not None:
             table = table @ basis.inverse
-        return table[:, :dim], jnp.sum(left), jnp.sum(jnp.asarray(batches.length))
+        return table[:, :dim], jnp.sum(left), n_interactions
 
 
 class FoldedALS(ImplicitALS, Additive):
