@@ -1,6 +1,5 @@
 """Hyperparameter search in Python: `search` returns a `SearchResult` with the best model and all trials."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -34,6 +33,7 @@ from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
 from jaxrec.sweep.tuning import Tuning
 from jaxrec.sweep.winner import Tuned, finish
+from jaxrec.user_paths import expanded
 
 
 class SearchResult:
@@ -162,7 +162,7 @@ def search(
     tuning = Tuning(tree, space_from_yaml(chosen.space), _compose_trial, chosen.goals(tree))
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
     plan = plan_of(chosen, tuning, overrides or {}, "omit it from overrides, or put it into space", source=source)
-    folder = None if directory is None else Path(os.path.expanduser(directory))
+    folder = None if directory is None else expanded(directory)
     name = "search" if folder is None else folder.resolve().name
     task = SearchTask(name, chosen, tuning, plan, []).on(split)
     if folder is not None:

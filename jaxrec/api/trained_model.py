@@ -1,6 +1,5 @@
 """Trained models in Python: a recommender with its metrics and training history, saved and loaded."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxrec.finished import finished_run
 from jaxrec.models.model import Model
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.settings import Tree
+from jaxrec.user_paths import expanded
 
 
 class TrainedModel(Recommender):
@@ -49,7 +49,7 @@ class TrainedModel(Recommender):
         Raises:
             InputError: the directory already holds a run, and `overwrite` is False.
         """
-        to = Path(os.path.expanduser(directory))
+        to = expanded(directory)
         rundir.check_empty(to, overwrite)
         if self._result is not None:
             rundir.write(to, self.config, self._result)
@@ -78,7 +78,7 @@ def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
     """
     if not isinstance(run, str | Path):
         raise InputError(f"run={run!r}: must be the path of a run directory")
-    directory = finished_run(Path(os.path.expanduser(run)))
+    directory = finished_run(expanded(run))
     loaded = TrainedModel.of_run(directory, model)
     loaded.metrics = read_json(directory / "metrics.json")
     if not isinstance(loaded.metrics, dict):

@@ -1,6 +1,5 @@
 """Trained run, loaded for inference: recommendations for users and histories, and scores of user-item pairs."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,6 +22,7 @@ from jaxrec.recommend import stored_model
 from jaxrec.recommend.consistency import check_consistent
 from jaxrec.recommend.history_columns import described, flat
 from jaxrec.recommend.position_recommender import PositionRecommender
+from jaxrec.user_paths import expanded
 
 Ids = Sequence[object] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
@@ -56,7 +56,7 @@ class Recommender(PositionRecommender):
     @classmethod
     def of_run(cls, run_dir: str | Path, model: type[Model] | None = None) -> Self:
         """Load the model of a run directory, see `load`."""
-        directory = finished_run(Path(os.path.expanduser(run_dir))) / "model"
+        directory = finished_run(expanded(run_dir)) / "model"
         file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
         params = jax.tree.map(_on_device, params)
         try:

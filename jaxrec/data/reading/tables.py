@@ -1,6 +1,5 @@
 """Reading of selected columns of text and Parquet files into Arrow tables, with precise errors for faulty files."""
 
-import os
 import uuid
 import zipfile
 import zlib
@@ -29,6 +28,7 @@ from jaxrec.data.reading.text_files import (
     quote_fault,
 )
 from jaxrec.errors import InputError
+from jaxrec.user_paths import expanded
 
 # Exceptions of damaged files; zipfile raises RuntimeError (NotImplementedError) for archives with damaged flags.
 DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
@@ -50,7 +50,7 @@ def source(given: object, name: str = "the data frame") -> Source:
         return in_memory(given, name)
     if not str(given):  # `Path` takes it for the current folder
         raise InputError("the path of a file is empty: name a file, e.g. data.path=orders.csv")
-    return Path(os.path.expanduser(given))
+    return expanded(given)
 
 
 def read(path: Source, columns: Mapping[str, str], delimiter: str | None = None, encoding: str = "utf-8") -> pa.Table:
